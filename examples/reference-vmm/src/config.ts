@@ -1,0 +1,113 @@
+import type { Readable, Writable } from "node:stream";
+import type { BusDevice, CpuTopology } from "@baton/core-kvm";
+import type { RamBlock } from "@baton/memory";
+import type { OutputPolicy } from "./platform/uart-16550.js";
+
+/** Where a console's bytes go to and come from. */
+export type ConsoleBackend =
+  /** Streams in the embedder's thread. */
+  | {
+      readonly kind: "stream";
+      readonly output?: Writable;
+      readonly input?: Readable;
+      readonly onOutput?: (bytes: Uint8Array) => void;
+    }
+  /** Descriptors that stay the caller's; served by the device thread, so that a busy embedder does not stop the console. */
+  | { readonly kind: "fd"; readonly outputFd: number; readonly inputFd?: number }
+  | { readonly kind: "file"; readonly path: string; readonly append?: boolean }
+  /** A UNIX socket at `path`; one client at a time, output without a client is dropped. */
+  | { readonly kind: "unix"; readonly path: string }
+  /** A new pseudo-terminal; its path is in the VM's `consoles`. */
+  | { readonly kind: "pty" }
+  | { readonly kind: "null" };
+
+/** A serial port: the first is COM1. */
+export interface SerialDevice {
+  readonly kind: "serial";
+  readonly backend: ConsoleBackend;
+  readonly policy: OutputPolicy;
+}
+
+/** A device of the embedder's own, answered at ports or addresses of its choice. */
+export interface CustomDevice {
+  readonly kind: "custom";
+  readonly device: BusDevice;
+}
+
+/** What `devices` may hold. */
+export type DeviceDescription = SerialDevice | CustomDevice;
+
+/** Options of {@link serial}. */
+export interface SerialOptions {
+  readonly output?: Writable;
+  readonly input?: Readable;
+  readonly onOutput?: (bytes: Uint8Array) => void;
+  readonly backend?: ConsoleBackend;
+  /** What a reader that is too slow does to the guest: `wait` (default) or `drop`. */
+  readonly policy?: OutputPolicy;
+}
+
+/** A 16550 serial port at COM1. */
+export function serial(options: SerialOptions = {}): SerialDevice {
+  const { output, input, onOutput, backend, policy = "wait" } = options;
+  const stream = {
+    kind: "stream" as const,
+    ...(output && { output }),
+    ...(input && { input }),
+    ...(onOutput && { onOutput }),
+  };
+  return { kind: "serial", backend: backend ?? stream, policy };
+}
+
+/** A device of one's own on the bus. */
+export function customDevice(device: BusDevice): CustomDevice {
+  return { kind: "custom", device };
+}
+
+/** How guest RAM is backed; `memfd` unless said otherwise. */
+export type MemoryBackend =
+  | { readonly kind: "memfd"; readonly hugePages?: "2M" | "1G" }
+  | { readonly kind: "file"; readonly path: string; readonly share: boolean };
+
+/** What a VM is made of. */
+export interface VmConfig {
+  readonly name?: string;
+  readonly memory: {
+    readonly sizeMiB: number;
+    readonly backend?: MemoryBackend;
+    /** Touches all RAM before the guest starts. */
+    readonly prealloc?: boolean;
+    /** The object's id in messages and for hand-over; `pc.ram` unless said otherwise. */
+    readonly id?: string;
+    /** Alignment of the mapping in bytes, a power of two. */
+    readonly alignment?: number;
+    /** Whether core dumps of the process hold guest RAM; not unless said so. */
+    readonly dump?: boolean;
+    /** RAM that exists already, such as another VM's; it is not closed with the VM. */
+    readonly block?: RamBlock;
+  };
+  /** vCPUs that run from the start; 1 unless said otherwise. */
+  readonly vcpus?: number;
+  /** Places for vCPUs; as many as run unless said otherwise. */
+  readonly maxVcpus?: number;
+  /** `maxVcpus` sockets of one core unless said otherwise. */
+  readonly topology?: CpuTopology;
+  readonly cpuFeatures?: ReadonlyMap<string, boolean>;
+  readonly boot: {
+    readonly kernel: string | Uint8Array;
+    readonly initrd?: string | Uint8Array;
+    readonly cmdline?: string;
+    /** How an ELF kernel that knows both protocols is entered. */
+    readonly protocol?: "pvh" | "linux64";
+  };
+  readonly devices?: readonly DeviceDescription[];
+  /** What a triple fault, a reset and a panic lead to. */
+  readonly policy?: {
+    /** `reset` (default) or `shutdown`, as QEMU's `-no-reboot`. */
+    readonly onReset?: "reset" | "shutdown";
+    /** `shutdown` (default) ends the VM, `pause` leaves it paused, as QEMU's `-no-shutdown`. */
+    readonly onShutdown?: "shutdown" | "pause";
+    /** `pause` (default), `shutdown`, `reset` or `run`. */
+    readonly onPanic?: "pause" | "shutdown" | "reset" | "run";
+  };
+}

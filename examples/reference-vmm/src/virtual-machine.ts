@@ -1,0 +1,322 @@
+import {
+  type DeviceEvent,
+  describeExit,
+  type PauseOptions,
+  type StopPoint,
+  setIrqLine,
+  type VcpuExit,
+} from "@baton/core-kvm";
+import { BatonError, throwIfAborted } from "@baton/linux";
+import { ConsolePort } from "./backend/chardev/console.js";
+import type { SerialDevice, VmConfig } from "./config.js";
+import { type ShutdownCause, type TimedVmEvent, type VmEvent, VmEvents } from "./events.js";
+import { Machine } from "./machine/machine.js";
+import type { MachineState } from "./machine/state.js";
+import { pressPowerButton } from "./platform/acpi-ged.js";
+import { needsReset, type RunState, RunStateMachine } from "./run-state.js";
+
+/** How a VM came to its end. */
+export interface VmOutcome {
+  readonly reason: "shutdown" | "debug-exit" | "panic" | "internal-error" | "closed";
+  readonly cause?: ShutdownCause;
+  /** What the guest asked for through the debug-exit port. */
+  readonly exitCode?: number;
+  readonly error?: BatonError;
+}
+
+/** A state to go on from, instead of booting. */
+export interface IncomingState {
+  readonly state: MachineState;
+  readonly clock?: "advance" | "freeze";
+  /** The run state to begin in: `paused` unless said otherwise. */
+  readonly runState?: RunState;
+}
+
+/**
+ * A virtual machine: made by `createVm`, driven by these methods, observed through its events. All changes are carried
+ * out one after the other, in the order in which they were asked for.
+ */
+export class VirtualMachine {
+  readonly config: VmConfig;
+  readonly #events = new VmEvents();
+  readonly #run: RunStateMachine;
+  readonly #machine: Machine;
+  readonly #console: ConsolePort | undefined;
+  readonly #outcome: Promise<VmOutcome>;
+  #settle: (outcome: VmOutcome) => void = () => {};
+  #last: Promise<unknown> = Promise.resolve();
+  #closing: Promise<void> | undefined;
+
+  private constructor(config: VmConfig, machine: Machine, console: ConsolePort | undefined, initial: RunState) {
+    this.config = config;
+    this.#machine = machine;
+    this.#console = console;
+    this.#run = new RunStateMachine(initial, (from, to) => this.#events.emit({ type: "run-state", from, to }));
+    this.#outcome = new Promise((resolve) => {
+      this.#settle = resolve;
+    });
+    for (const thread of machine.vcpus.threads) {
+      thread.on("exit", (exit) => this.#onExit(exit));
+      thread.on("device", (event) => this.#onDevice(event));
+      thread.on("failed", (error) => this.#background(() => this.#internalError(error)));
+    }
+  }
+
+  /** Makes a VM that has not run yet. Users call `createVm`. */
+  static async create(
+    config: VmConfig,
+    options: { readonly signal?: AbortSignal; readonly incoming?: IncomingState } = {},
+  ): Promise<VirtualMachine> {
+    throwIfAborted(options.signal);
+    const serial = config.devices?.filter((device): device is SerialDevice => device.kind === "serial") ?? [];
+    if (serial.length > 1) throw new BatonError("DEVICE_LIMIT", "The microvm machine has one serial port");
+    const port = serial[0] === undefined ? undefined : ConsolePort.open(serial[0]);
+    try {
+      const { incoming, signal } = options;
+      const machine = await Machine.create({
+        config,
+        uart: port?.uart ?? null,
+        ...(signal && { signal }),
+        ...(incoming && { state: incoming.state, clock: incoming.clock ?? "advance" }),
+      });
+      try {
+        await port?.attach(machine);
+      } catch (error) {
+        await machine.close();
+        throw error;
+      }
+      return new VirtualMachine(config, machine, port, incoming ? (incoming.runState ?? "paused") : "prelaunch");
+    } catch (error) {
+      await port?.close();
+      throw error;
+    }
+  }
+
+  /** The run state. */
+  get runState(): RunState {
+    return this.#run.state;
+  }
+
+  /** The machine inside, for those who build surfaces and devices. */
+  get machine(): Machine {
+    return this.#machine;
+  }
+
+  /** The path of the serial port's pseudo-terminal, where it has one. */
+  get consolePath(): string | undefined {
+    return this.#console?.path;
+  }
+
+  /** The events from now on, until the VM is closed or `signal` aborts. */
+  events(options: { readonly signal?: AbortSignal } = {}): AsyncGenerator<TimedVmEvent, void, undefined> {
+    return this.#events.stream(options);
+  }
+
+  /** Calls `listener` at each event, before the operation that caused it resolves; returns the end of it. */
+  onEvent(listener: (event: TimedVmEvent) => void): () => void {
+    return this.#events.listen(listener);
+  }
+
+  /** Runs the guest for the first time, or again after {@link pause}. */
+  async start(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.resume(options);
+  }
+
+  /** Lets the guest run on. Fails with `RESET_REQUIRED` after a crash or shutdown; does nothing while it runs. */
+  resume(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#serialised(options.signal, async () => {
+      if (this.#run.state === "running") return;
+      if (needsReset(this.#run.state)) {
+        throw new BatonError("RESET_REQUIRED", "Resetting the Virtual Machine is required", {
+          details: { state: this.#run.state },
+        });
+      }
+      this.#enterRunning();
+    });
+  }
+
+  /**
+   * Stops all vCPUs. Does nothing unless the guest runs. Fails with `PAUSE_TIMEOUT` where the embedder's own device does
+   * not answer an access in time; the guest then runs on.
+   */
+  pause(options: PauseOptions = {}): Promise<void> {
+    return this.#serialised(options.signal, async () => {
+      if (this.#run.state !== "running") return;
+      await this.#machine.vcpus.pause(options);
+      for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
+      this.#run.enter("paused");
+      this.#events.emit({ type: "stop" });
+    });
+  }
+
+  /** Resets the machine; it runs on if it ran before, or if it had crashed. */
+  reset(reason: ShutdownCause = "host-qmp-system-reset"): Promise<void> {
+    return this.#serialised(undefined, () => this.#reset(false, reason));
+  }
+
+  /** Presses the power button; what the guest makes of it is its own affair. */
+  async powerdown(): Promise<void> {
+    const { platform, vm } = this.#machine;
+    pressPowerButton(platform.ged, (gsi, level) => setIrqLine(vm.fd.raw, gsi, level));
+    this.#events.emit({ type: "powerdown" });
+  }
+
+  /** Ends the guest from outside, as a pulled plug; the VM stays open for inspection until {@link close}. */
+  shutdown(reason: ShutdownCause): Promise<void> {
+    return this.#serialised(undefined, () => this.#shutdown(false, reason, { reason: "shutdown", cause: reason }));
+  }
+
+  /** Resolves when the guest has ended: by shutdown, debug exit, a panic or an error that stopped it, or by {@link close}. */
+  async wait(options: { readonly signal?: AbortSignal } = {}): Promise<VmOutcome> {
+    throwIfAborted(options.signal);
+    if (options.signal === undefined) return this.#outcome;
+    const { signal } = options;
+    let onAbort = () => {};
+    try {
+      return await Promise.race([
+        this.#outcome,
+        new Promise<never>((_, reject) => {
+          onAbort = () => reject(signal.reason);
+          signal.addEventListener("abort", onAbort, { once: true });
+        }),
+      ]);
+    } finally {
+      signal.removeEventListener("abort", onAbort);
+    }
+  }
+
+  /** Where the last pause found each vCPU. */
+  get stopPoints(): readonly StopPoint[] {
+    return this.#machine.vcpus.threads.map((thread) => thread.stopPoint);
+  }
+
+  /** The state of the paused machine as plain objects; RAM is not in it. Fails with `VM_RUNNING` while it runs. */
+  saveState(): MachineState {
+    if (this.#run.state === "running")
+      throw new BatonError("VM_RUNNING", "The state of a running VM cannot be read: pause it first");
+    return this.#machine.saveState();
+  }
+
+  /** Ends the guest and gives everything back. May be called again. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      await this.#last.catch(() => {});
+      await this.#machine.vcpus.close();
+      await this.#console?.close();
+      await this.#machine.close();
+      this.#settle({ reason: "closed" });
+      this.#events.end();
+    })();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  #enterRunning(): void {
+    this.#run.enter("running");
+    this.#events.emit({ type: "resume" });
+    this.#machine.vcpus.resume();
+  }
+
+  #serialised<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+    const next = this.#last
+      .catch(() => {})
+      .then(() => {
+        throwIfAborted(signal);
+        if (this.#closing !== undefined) throw new BatonError("VM_CLOSED", "The VM has been closed");
+        return work();
+      });
+    this.#last = next;
+    return next;
+  }
+
+  /** Work that nobody waits for; an error in it stops the VM. */
+  #background(work: () => Promise<void>): void {
+    this.#serialised(undefined, work).catch((error: unknown) => {
+      if (BatonError.is(error, "VM_CLOSED")) return;
+      this.#events.emit({ type: "internal-error", error: BatonError.from(error, "INTERNAL_ERROR") });
+    });
+  }
+
+  #onExit(exit: VcpuExit): void {
+    if (exit.reason === "shutdown") this.#background(() => this.#guestReset());
+    else if (exit.reason === "system-event") this.#background(() => this.#guestReset());
+    else {
+      const error = new BatonError("GUEST_EXIT", `The guest cannot go on: ${describeExit(exit)}`, {
+        details: { exit },
+      });
+      this.#background(() => this.#internalError(error));
+    }
+  }
+
+  #onDevice(event: DeviceEvent): void {
+    if (event.name === "reset") this.#background(() => this.#guestReset());
+    else if (event.name === "poweroff") {
+      this.#background(() => this.#shutdown(true, "guest-shutdown", { reason: "shutdown", cause: "guest-shutdown" }));
+    } else if (event.name === "panicked") this.#background(() => this.#panic());
+    else if (event.name === "exit") {
+      const exitCode = event.data as number;
+      this.#background(() =>
+        this.#shutdown(true, "guest-shutdown", { reason: "debug-exit", cause: "guest-shutdown", exitCode }),
+      );
+    }
+  }
+
+  async #guestReset(): Promise<void> {
+    if (this.config.policy?.onReset === "shutdown") {
+      await this.#shutdown(true, "guest-reset", { reason: "shutdown", cause: "guest-reset" });
+    } else await this.#reset(true, "guest-reset");
+  }
+
+  async #reset(guest: boolean, reason: ShutdownCause): Promise<void> {
+    const before = this.#run.state;
+    await this.#machine.vcpus.pause();
+    this.#machine.reset();
+    this.#events.emit({ type: "reset", guest, reason });
+    if (before === "running") this.#machine.vcpus.resume();
+    else if (needsReset(before)) this.#run.enter("prelaunch");
+  }
+
+  async #shutdown(guest: boolean, reason: ShutdownCause, outcome: VmOutcome): Promise<void> {
+    if (this.#run.state === "shutdown") return;
+    const wasRunning = this.#run.state === "running";
+    await this.#machine.vcpus.pause();
+    this.#events.emit({ type: "shutdown", guest, reason });
+    if (wasRunning && this.config.policy?.onShutdown === "pause") {
+      this.#run.enter("shutdown");
+      this.#events.emit({ type: "stop" });
+      return;
+    }
+    if (this.#run.allows("shutdown")) this.#run.enter("shutdown");
+    this.#settle(outcome);
+  }
+
+  async #panic(): Promise<void> {
+    const policy = this.config.policy?.onPanic ?? "pause";
+    const action = policy === "shutdown" ? "poweroff" : policy;
+    await this.#machine.vcpus.pause();
+    this.#events.emit({ type: "guest-panicked", action });
+    if (policy === "run") this.#machine.vcpus.resume();
+    else if (policy === "reset") await this.#reset(true, "guest-panic");
+    else if (policy === "shutdown")
+      await this.#shutdown(true, "guest-panic", { reason: "panic", cause: "guest-panic" });
+    else {
+      this.#run.enter("guest-panicked");
+      this.#events.emit({ type: "stop" });
+      this.#settle({ reason: "panic", cause: "guest-panic" });
+    }
+  }
+
+  async #internalError(error: BatonError): Promise<void> {
+    if (this.#run.state !== "running") return;
+    await this.#machine.vcpus.pause();
+    this.#run.enter("internal-error");
+    this.#events.emit({ type: "internal-error", error });
+    this.#events.emit({ type: "stop" });
+    this.#settle({ reason: "internal-error", error });
+  }
+}
+
+export type { VmEvent };

@@ -1,0 +1,10 @@
+import { defineConfig } from "tsup";
+import { batonBuild } from "../../tsup.base.js";
+
+export default defineConfig(
+  batonBuild({
+    index: "src/index.ts",
+    platform: "src/platform/handlers.ts",
+    chardev: "src/backend/chardev/service.ts",
+  }),
+);
