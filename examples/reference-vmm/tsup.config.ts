@@ -4,6 +4,7 @@ import { batonBuild } from "../../tsup.base.js";
 export default defineConfig(
   batonBuild({
     index: "src/index.ts",
+    baton: "src/cli/baton.ts",
     platform: "src/platform/handlers.ts",
     chardev: "src/backend/chardev/service.ts",
   }),

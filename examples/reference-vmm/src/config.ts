@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import type { BusDevice, CpuTopology } from "@baton/core-kvm";
-import type { RamBlock } from "@baton/memory";
+import type { BackendOptions, RamBlock } from "@baton/memory";
 import type { OutputPolicy } from "./platform/uart-16550.js";
 
 /** Where a console's bytes go to and come from. */
@@ -64,17 +64,13 @@ export function customDevice(device: BusDevice): CustomDevice {
   return { kind: "custom", device };
 }
 
-/** How guest RAM is backed; `memfd` unless said otherwise. */
-export type MemoryBackend =
-  | { readonly kind: "memfd"; readonly hugePages?: "2M" | "1G" }
-  | { readonly kind: "file"; readonly path: string; readonly share: boolean };
-
 /** What a VM is made of. */
 export interface VmConfig {
   readonly name?: string;
   readonly memory: {
     readonly sizeMiB: number;
-    readonly backend?: MemoryBackend;
+    /** How RAM is backed; a shared memfd unless said otherwise. */
+    readonly backend?: BackendOptions;
     /** Touches all RAM before the guest starts. */
     readonly prealloc?: boolean;
     /** The object's id in messages and for hand-over; `pc.ram` unless said otherwise. */

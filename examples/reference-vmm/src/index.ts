@@ -9,7 +9,6 @@ export type {
   ConsoleBackend,
   CustomDevice,
   DeviceDescription,
-  MemoryBackend,
   SerialDevice,
   SerialOptions,
   VmConfig,

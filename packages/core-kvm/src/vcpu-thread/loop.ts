@@ -140,7 +140,10 @@ export class VcpuLoop {
     const write = this.#u8[kvm_run.mmio_is_write] !== 0;
     const at = kvm_run.mmio_data;
     (this.#control.counters[counter.mmio] as number)++;
-    this.#lastExit = (address + size) % 4096 === 0 && size < 8 ? stopPoint.mmioCrossing : stopPoint.mmio;
+    const split =
+      size < 8 &&
+      ((address + size) % 4096 === 0 || (address % 4096 === 0 && this.#lastExit === stopPoint.mmioCrossing));
+    this.#lastExit = split ? stopPoint.mmioCrossing : stopPoint.mmio;
     const range = this.#addresses.find(address);
     if (range === undefined) {
       (this.#control.counters[counter.unclaimed] as number)++;

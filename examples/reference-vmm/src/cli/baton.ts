@@ -1,0 +1,37 @@
+#!/usr/bin/env node
+import { readFileSync } from "node:fs";
+import { BatonError } from "@baton/linux";
+import { helpText, parseCommandLine } from "../options/command-line.js";
+import { exitCode } from "./exit-code.js";
+
+/** Prints an error as a sentence that says what to do; only what was not foreseen comes with a stack. */
+function report(error: unknown): void {
+  const known = BatonError.from(error, "UNEXPECTED");
+  process.stderr.write(`baton: error: ${known.message}\n`);
+  if (known.code === "UNEXPECTED" && error instanceof Error) process.stderr.write(`${error.stack}\n`);
+}
+
+async function main(args: readonly string[]): Promise<number> {
+  const [command, ...rest] = args;
+  if (command === "demo") return (await import("./demo.js")).runDemo();
+  if (command === "doctor") return (await import("./doctor.js")).runDoctor(rest);
+  if (command === undefined || command === "help") {
+    process.stdout.write(helpText());
+    return exitCode.ok;
+  }
+  const line = parseCommandLine(args);
+  if (line.kind === "help") process.stdout.write(helpText());
+  else if (line.kind === "version") {
+    const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
+    process.stdout.write(`baton ${version}\n`);
+  } else return (await import("./run.js")).runVmm(line.options);
+  return exitCode.ok;
+}
+
+try {
+  process.exitCode = await main(process.argv.slice(2));
+} catch (error) {
+  report(error);
+  process.exitCode = exitCode.error;
+}
+process.stdout.write("", () => process.exit());

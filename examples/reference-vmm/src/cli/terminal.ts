@@ -1,0 +1,99 @@
+import { Socket } from "node:net";
+import { type Fd, isatty, makeRaw, restore, socketpair, type TerminalState } from "@baton/linux";
+
+const PREFIX = 1;
+const HELP = [
+  "Ctrl-A h    this help",
+  "Ctrl-A x    end the VM",
+  "Ctrl-A p    pause or resume the guest",
+  "Ctrl-A Ctrl-A  send Ctrl-A to the guest",
+];
+
+/** What the keys after Ctrl-A can do. */
+export interface TerminalKeys {
+  quit(): void;
+  togglePause(): void;
+}
+
+/**
+ * The terminal as the guest's console: raw while the VM runs, with Ctrl-A as the prefix of the VMM's own keys, and put
+ * back in every way of ending. Where standard input is not a terminal it goes to the guest as it is.
+ */
+export class ConsoleTerminal {
+  /** The descriptor from which the guest's input is read. */
+  readonly inputFd: number;
+  readonly #pair: readonly [Fd, Fd] | undefined;
+  #saved: TerminalState | undefined;
+  #prefixed = false;
+
+  constructor(keys: TerminalKeys) {
+    if (!isatty(0)) {
+      this.inputFd = 0;
+      return;
+    }
+    this.#pair = socketpair({ nonblock: true });
+    const [guestEnd, ownEnd] = this.#pair;
+    this.inputFd = guestEnd.raw;
+    const toGuest = new Socket({ fd: ownEnd.release() });
+    toGuest.on("error", () => {});
+    this.#enterRaw();
+    process.stderr.write("Ctrl-A h lists the keys, Ctrl-A x ends the VM.\r\n");
+    process.stdin.on("data", (chunk: Buffer) => {
+      const bytes = this.#filter(chunk, keys);
+      if (bytes.length > 0 && !toGuest.write(bytes)) {
+        process.stdin.pause();
+        toGuest.once("drain", () => process.stdin.resume());
+      }
+    });
+    process.on("SIGCONT", this.#onContinue);
+    process.on("SIGTSTP", this.#onStop);
+    process.on("exit", this.#restore);
+  }
+
+  /** Takes the VMM's own keys out of what was typed. */
+  #filter(chunk: Buffer, keys: TerminalKeys): Buffer {
+    const out: number[] = [];
+    for (const byte of chunk) {
+      if (!this.#prefixed) {
+        if (byte === PREFIX) this.#prefixed = true;
+        else out.push(byte);
+        continue;
+      }
+      this.#prefixed = false;
+      if (byte === PREFIX) out.push(byte);
+      else if (byte === 0x78) keys.quit();
+      else if (byte === 0x70) keys.togglePause();
+      else process.stderr.write(`\r\n${HELP.join("\r\n")}\r\n`);
+    }
+    return Buffer.from(out);
+  }
+
+  #enterRaw(): void {
+    const state = makeRaw(0);
+    this.#saved ??= state;
+  }
+
+  readonly #restore = (): void => {
+    if (this.#saved !== undefined) restore(0, this.#saved);
+  };
+
+  readonly #onContinue = (): void => this.#enterRaw();
+
+  readonly #onStop = (): void => {
+    this.#restore();
+    process.kill(process.pid, "SIGSTOP");
+  };
+
+  /** Puts the terminal back. May be called again. */
+  close(): void {
+    if (this.#pair === undefined) return;
+    process.off("SIGCONT", this.#onContinue);
+    process.off("SIGTSTP", this.#onStop);
+    process.off("exit", this.#restore);
+    process.stdin.removeAllListeners("data");
+    process.stdin.pause();
+    this.#restore();
+    this.#saved = undefined;
+    this.#pair[0].close();
+  }
+}

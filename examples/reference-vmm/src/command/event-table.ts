@@ -1,0 +1,72 @@
+import type { TimedVmEvent, VmEvent } from "../events.js";
+import { bool, type Members, oneOf, type StaticMembers, str } from "./schema.js";
+
+/** An event as clients know it. */
+export interface EventDescription {
+  readonly name: string;
+  /** When it is sent, in sentences. */
+  readonly doc: string;
+  readonly data: Members;
+}
+
+interface EventMapping<E extends VmEvent> extends EventDescription {
+  readonly dataOf: (event: E) => Readonly<Record<string, unknown>>;
+}
+
+/** What a client is sent. */
+export interface MonitorEvent {
+  readonly event: string;
+  readonly data: Readonly<Record<string, unknown>>;
+  /** The real time at which it happened. */
+  readonly timestamp: { readonly seconds: number; readonly microseconds: number };
+}
+
+function mapping<const M extends Members, E extends VmEvent>(
+  name: string,
+  doc: string,
+  data: M,
+  dataOf: (event: E) => StaticMembers<M>,
+): EventMapping<E> {
+  return { name, doc, data, dataOf };
+}
+
+const cause = {
+  guest: { type: bool, doc: "whether the guest caused it" },
+  reason: { type: str, doc: "why, as QEMU's `ShutdownCause`" },
+} as const;
+
+/** For each event of a VM the one that clients are sent; null where they are sent none. */
+const mappings: { readonly [T in VmEvent["type"]]: EventMapping<Extract<VmEvent, { type: T }>> | null } = {
+  stop: mapping("STOP", "The vCPUs have stopped.", {}, () => ({})),
+  resume: mapping("RESUME", "The vCPUs are about to run on.", {}, () => ({})),
+  powerdown: mapping("POWERDOWN", "The power button has been pressed.", {}, () => ({})),
+  shutdown: mapping("SHUTDOWN", "The guest has ended.", cause, ({ guest, reason }) => ({ guest, reason })),
+  reset: mapping("RESET", "The machine has been reset.", cause, ({ guest, reason }) => ({ guest, reason })),
+  "guest-panicked": mapping(
+    "GUEST_PANICKED",
+    "The guest's kernel has panicked.",
+    { action: { type: oneOf("pause", "poweroff", "run", "reset"), doc: "what has been done about it" } },
+    ({ action }) => ({ action }),
+  ),
+  // A STOP follows.
+  "internal-error": null,
+  "run-state": null,
+};
+
+/** All events that clients may be sent, sorted by name. */
+export const eventTable: readonly EventDescription[] = Object.values(mappings)
+  .filter((entry) => entry !== null)
+  .map(({ name, doc, data }) => ({ name, doc, data }))
+  .sort((a, b) => (a.name < b.name ? -1 : 1));
+
+/** What clients are sent about an event of a VM; null where they are sent nothing. */
+export function monitorEvent(event: TimedVmEvent): MonitorEvent | null {
+  const entry = mappings[event.type] as EventMapping<VmEvent> | null;
+  if (entry === null) return null;
+  const seconds = Math.floor(event.timestampUs / 1_000_000);
+  return {
+    event: entry.name,
+    data: entry.dataOf(event),
+    timestamp: { seconds, microseconds: Math.floor(event.timestampUs - seconds * 1_000_000) },
+  };
+}

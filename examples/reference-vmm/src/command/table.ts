@@ -1,0 +1,15 @@
+import { cpuCommands } from "./builtin/cpus.js";
+import { lifecycleCommands } from "./builtin/lifecycle.js";
+import { negotiationCommands } from "./builtin/negotiation.js";
+import { selfDescriptionCommands } from "./builtin/self-description.js";
+import { statusCommands } from "./builtin/status.js";
+import { CommandTable } from "./command-table.js";
+
+/** Every command there is, each once; all surfaces map to this table. */
+export const commandTable: CommandTable = new CommandTable([
+  ...negotiationCommands,
+  ...lifecycleCommands,
+  ...statusCommands,
+  ...cpuCommands,
+  ...selfDescriptionCommands,
+]);

@@ -1,0 +1,90 @@
+import type { ConsoleBackend, VmConfig } from "../config.js";
+
+/** A memory backend object as given by `-object`. Sizes in bytes. */
+export interface MemoryObject {
+  readonly id: string;
+  readonly kind: "ram" | "file" | "memfd";
+  readonly size: bigint;
+  readonly path?: string;
+  readonly align?: number;
+  readonly share?: boolean;
+  readonly prealloc: boolean;
+  readonly dump?: boolean;
+  readonly hugePages?: "2M" | "1G";
+}
+
+/** Where a QMP server listens. */
+export type QmpAddress =
+  | { readonly kind: "unix"; readonly path: string; readonly wait: boolean }
+  | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly wait: boolean }
+  | { readonly kind: "stdio" };
+
+/** A character device: the back end, and `stdio`, which only the binary has. */
+export type ChardevOption = ConsoleBackend | { readonly kind: "stdio" };
+
+/** What all options together ask for. */
+export interface VmmOptions {
+  name: string | undefined;
+  machine: {
+    type: string;
+    memoryBackend: string | undefined;
+    auxRamShare: boolean | undefined;
+    dumpGuestCore: boolean;
+    memShare: boolean | undefined;
+  };
+  kernel: string | undefined;
+  initrd: string | undefined;
+  append: string[];
+  smp: { cpus: number; maxcpus: number; sockets: number; dies: number; cores: number; threads: number } | undefined;
+  cpuFeatures: Map<string, boolean>;
+  memoryBytes: bigint;
+  memPath: string | undefined;
+  memPrealloc: boolean;
+  objects: Map<string, MemoryObject>;
+  chardevs: Map<string, ChardevOption>;
+  serial: { backend: ChardevOption } | { chardev: string } | undefined;
+  qmp: QmpAddress[];
+  pidfile: string | undefined;
+  daemonize: boolean;
+  logFile: string | undefined;
+  startPaused: boolean;
+  policy: {
+    onReset?: "reset" | "shutdown";
+    onShutdown?: "shutdown" | "pause";
+    onPanic?: "pause" | "shutdown" | "reset" | "run";
+  };
+}
+
+/** The options before the first one is read. */
+export function emptyOptions(): VmmOptions {
+  return {
+    name: undefined,
+    machine: {
+      type: "microvm",
+      memoryBackend: undefined,
+      auxRamShare: undefined,
+      dumpGuestCore: true,
+      memShare: undefined,
+    },
+    kernel: undefined,
+    initrd: undefined,
+    append: [],
+    smp: undefined,
+    cpuFeatures: new Map(),
+    memoryBytes: 256n << 20n,
+    memPath: undefined,
+    memPrealloc: false,
+    objects: new Map(),
+    chardevs: new Map(),
+    serial: undefined,
+    qmp: [],
+    pidfile: undefined,
+    daemonize: false,
+    logFile: undefined,
+    startPaused: false,
+    policy: { onPanic: "shutdown" },
+  };
+}
+
+/** Everything of a VM's configuration that does not depend on the terminal. */
+export type BaseVmConfig = Omit<VmConfig, "devices">;

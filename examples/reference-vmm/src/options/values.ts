@@ -1,0 +1,147 @@
+import { checkKeys, optionError, parseBool, parseInteger, parseSize, parseSubOptions } from "./grammar.js";
+import type { ChardevOption, MemoryObject, QmpAddress, VmmOptions } from "./options.js";
+
+const MAX_SMP = 254;
+
+/** `-smp`: missing parts of the topology are inferred, sockets first, as StratoVirt's documents show it. */
+export function parseSmp(option: string, text: string): NonNullable<VmmOptions["smp"]> {
+  const parsed = parseSubOptions(option, text, true);
+  checkKeys(option, parsed, ["cpus", "maxcpus", "sockets", "dies", "clusters", "cores", "threads"]);
+  const part = (key: string, fallback: number) => {
+    const value = parsed.pairs.get(key);
+    return value === undefined ? fallback : parseInteger(option, key, value, 1, MAX_SMP);
+  };
+  const given = parsed.pairs.get("cpus") ?? parsed.first;
+  const dies = part("dies", 1);
+  const clusters = part("clusters", 1);
+  const threads = part("threads", 1);
+  const cores = part("cores", 1) * clusters;
+  const inferred = part("sockets", 1) * dies * cores * threads;
+  const cpus = given === undefined ? inferred : parseInteger(option, "cpus", given, 1, MAX_SMP);
+  const maxcpus = part("maxcpus", Math.max(cpus, parsed.pairs.has("sockets") ? inferred : cpus));
+  const sockets = part("sockets", Math.max(1, Math.floor(maxcpus / (dies * cores * threads))));
+  if (maxcpus < cpus) throw optionError(option, `maxcpus (${maxcpus}) is below cpus (${cpus})`);
+  if (sockets * dies * cores * threads !== maxcpus) {
+    const product = `sockets (${sockets}) * dies (${dies}) * cores (${cores}) * threads (${threads})`;
+    throw optionError(option, `${product} is not maxcpus (${maxcpus})`);
+  }
+  return { cpus, maxcpus, sockets, dies, cores, threads };
+}
+
+/** `-object memory-backend-...`. */
+export function parseObject(option: string, text: string): MemoryObject {
+  const parsed = parseSubOptions(option, text, true);
+  const type = parsed.first ?? parsed.pairs.get("qom-type") ?? "";
+  const kind = /^memory-backend-(ram|file|memfd)$/.exec(type)?.[1] as MemoryObject["kind"] | undefined;
+  if (kind === undefined)
+    throw optionError(
+      option,
+      `object '${type}' is not supported`,
+      "Supported: memory-backend-ram, memory-backend-file, memory-backend-memfd",
+    );
+  const known = [
+    "qom-type",
+    "id",
+    "size",
+    "share",
+    "prealloc",
+    "mem-prealloc",
+    "dump",
+    "dump-guest-core",
+    "merge",
+    "align",
+  ];
+  if (kind === "file") known.push("mem-path", "discard-data", "readonly");
+  if (kind === "memfd") known.push("hugetlb", "hugetlbsize", "seal");
+  checkKeys(option, parsed, known);
+  const get = (key: string) => parsed.pairs.get(key);
+  const bool = (key: string) => (get(key) === undefined ? undefined : parseBool(option, key, get(key) as string));
+  const id = get("id");
+  if (id === undefined || id === "" || id.length > 255)
+    throw optionError(option, `${type} needs id=, of at most 255 characters`);
+  const size = get("size");
+  if (size === undefined) throw optionError(option, `${type} '${id}' needs size=`);
+  const path = get("mem-path");
+  if (kind === "file" && path === undefined) throw optionError(option, `${type} '${id}' needs mem-path=`);
+  const align = get("align");
+  const share = bool("share");
+  const dump = bool("dump") ?? bool("dump-guest-core");
+  const huge = bool("hugetlb") ? (get("hugetlbsize") ?? "2M") : undefined;
+  if (huge !== undefined && huge !== "2M" && huge !== "1G")
+    throw optionError(option, `hugetlbsize=${huge} is neither 2M nor 1G`);
+  return {
+    id,
+    kind,
+    size: parseSize(option, "size", size),
+    prealloc: bool("prealloc") ?? bool("mem-prealloc") ?? false,
+    ...(path !== undefined && { path }),
+    ...(align !== undefined && { align: Number(parseSize(option, "align", align)) }),
+    ...(share !== undefined && { share }),
+    ...(dump !== undefined && { dump }),
+    ...(huge !== undefined && { hugePages: huge }),
+  };
+}
+
+/** `-chardev` and `-serial`: `file:PATH`, `unix:PATH,...`, `file,path=`, `socket,path=,server=on,wait=off`. */
+export function parseChardev(
+  option: string,
+  text: string,
+): { readonly id: string | undefined; readonly backend: ChardevOption } {
+  const colon = /^(file|unix):(.*)$/.exec(text);
+  const parsed = parseSubOptions(option, colon ? (colon[2] as string) : text, true);
+  const kind = colon ? (colon[1] as string) : (parsed.first ?? parsed.pairs.get("backend") ?? "");
+  checkKeys(option, parsed, ["id", "path", "server", "wait", "nowait", "append", "mux", "signal", "backend"]);
+  const id = parsed.pairs.get("id");
+  const path = colon ? parsed.first : parsed.pairs.get("path");
+  const needPath = (): string => {
+    if (!path) throw optionError(option, `${kind} needs a path`);
+    return path;
+  };
+  switch (kind) {
+    case "stdio":
+    case "pty":
+    case "null":
+      return { id, backend: { kind } };
+    case "file":
+      return { id, backend: { kind, path: needPath(), append: parsed.pairs.get("append") === "on" } };
+    case "unix":
+    case "socket":
+      requireServer(option, parsed.pairs);
+      return { id, backend: { kind: "unix", path: needPath() } };
+    default:
+      throw optionError(
+        option,
+        `back end '${kind}' is not supported`,
+        "Supported: stdio, pty, null, file, socket (unix)",
+      );
+  }
+}
+
+/** `-qmp unix:PATH,server,nowait`, `tcp:HOST:PORT,server=on,wait=off`, `stdio`. */
+export function parseQmp(option: string, text: string): QmpAddress {
+  if (text === "stdio") return { kind: "stdio" };
+  const match = /^(unix|tcp):(.*)$/.exec(text);
+  if (match === null) throw optionError(option, `'${text}' is neither unix:PATH, tcp:HOST:PORT nor stdio`);
+  const parsed = parseSubOptions(option, match[2] as string, true);
+  checkKeys(option, parsed, ["server", "wait", "nowait"]);
+  requireServer(option, parsed.pairs);
+  const wait = parsed.pairs.has("nowait") ? false : parsed.pairs.get("wait") !== "off";
+  const address = parsed.first ?? "";
+  if (address === "") throw optionError(option, "needs a path or an address");
+  if (match[1] === "unix") return { kind: "unix", path: address, wait };
+  const tcp = /^(?:\[(.+)\]|([^:]*)):(\d+)$/.exec(address);
+  if (tcp === null) throw optionError(option, `'${address}' is not HOST:PORT`);
+  return {
+    kind: "tcp",
+    host: tcp[1] ?? (tcp[2] || "127.0.0.1"),
+    port: parseInteger(option, "port", tcp[3] as string, 0, 65535),
+    wait,
+  };
+}
+
+function requireServer(option: string, pairs: ReadonlyMap<string, string>): void {
+  const server = pairs.get("server");
+  if (server === undefined || !parseBool(option, "server", server)) {
+    throw optionError(option, "only servers are supported", "Add ,server=on,wait=off (or ,server,nowait)");
+  }
+}

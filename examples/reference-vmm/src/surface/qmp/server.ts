@@ -1,0 +1,159 @@
+import { lookup } from "node:dns/promises";
+import { lstatSync } from "node:fs";
+import { createServer, isIP, type Server, type Socket } from "node:net";
+import { BatonError, type Fd, listen, localAddress, type SocketAddress, umask, unlink } from "@baton/linux";
+import { listenUnix } from "../../backend/unix-listener.js";
+import type { CommandContext } from "../../command/command.js";
+import { commandTable } from "../../command/table.js";
+import type { QmpAddress } from "../../options/options.js";
+import { type QmpLogger, QmpSession } from "./session.js";
+
+const silent: QmpLogger = { warn: () => {} };
+
+/**
+ * A QMP server. It serves one client at a time, as QEMU does; others wait in the socket's backlog until it leaves.
+ * Over a UNIX socket only its owner may connect; over TCP anybody who reaches the port may do anything.
+ */
+export class QmpServer {
+  /**
+   * Resolves when the VM may start: at once, or with `wait` when the first client has been greeted. Rejects with
+   * `QMP_CLOSED` where the server is closed before.
+   */
+  readonly connected: Promise<void>;
+  readonly #context: CommandContext;
+  readonly #logger: QmpLogger;
+  readonly #listener: Fd | undefined;
+  readonly #removeSocketFile: () => void;
+  #acceptor: Server | undefined;
+  #session: QmpSession | undefined;
+  #onConnected: () => void = () => {};
+  #onNeverConnected: (error: BatonError) => void = () => {};
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    address: QmpAddress,
+    context: CommandContext,
+    logger: QmpLogger,
+    socket: { readonly listener: Fd; readonly removeFile: () => void } | undefined,
+  ) {
+    this.#context = context;
+    this.#logger = logger;
+    this.#listener = socket?.listener;
+    this.#removeSocketFile = socket?.removeFile ?? (() => {});
+    const waits = address.kind !== "stdio" && address.wait;
+    this.connected = waits
+      ? new Promise((resolve, reject) => {
+          this.#onConnected = resolve;
+          this.#onNeverConnected = reject;
+        })
+      : Promise.resolve();
+    // Nobody has to wait for it.
+    this.connected.catch(() => {});
+  }
+
+  /**
+   * Begins to listen. Errors: `SOCKET_IN_USE`, `SOCKET_PATH`, `QMP_LISTEN` where a TCP address cannot be had.
+   */
+  static async listen(address: QmpAddress, context: CommandContext, logger: QmpLogger = silent): Promise<QmpServer> {
+    if (address.kind === "stdio") {
+      const server = new QmpServer(address, context, logger, undefined);
+      server.#serveStdio();
+      return server;
+    }
+    const socket = address.kind === "unix" ? openUnix(address.path) : await openTcp(address.host, address.port);
+    const server = new QmpServer(address, context, logger, socket);
+    server.#accept();
+    return server;
+  }
+
+  /** Where it listens: with port 0, the port that was chosen. */
+  get address(): SocketAddress | null {
+    return this.#listener === undefined || this.#listener.closed ? null : localAddress(this.#listener);
+  }
+
+  /** Sends the client what waits, disconnects it, stops listening and removes the socket's file. May be called again. */
+  close(): Promise<void> {
+    this.#closing ??= (async () => {
+      this.#onNeverConnected(new BatonError("QMP_CLOSED", "The QMP server was closed before a client came"));
+      this.#removeSocketFile();
+      this.#acceptor?.close();
+      this.#listener?.close();
+      await this.#session?.close();
+    })();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Takes the next client; nobody else is accepted before it has left. */
+  #accept(): void {
+    if (this.#closing !== undefined || this.#listener === undefined) return;
+    const acceptor = createServer({ allowHalfOpen: true });
+    this.#acceptor = acceptor;
+    acceptor.once("connection", (socket) => {
+      acceptor.close();
+      this.#serveSocket(socket);
+    });
+    acceptor.on("error", (error) => this.#logger.warn(`QMP: cannot accept clients: ${error.message}`));
+    acceptor.listen({ fd: this.#listener.dup().release(), exclusive: true });
+  }
+
+  #serveSocket(socket: Socket): void {
+    socket.setNoDelay(true);
+    const session = new QmpSession({
+      input: socket,
+      output: socket,
+      destroy: () => socket.destroy(),
+      context: this.#context,
+      table: commandTable,
+      logger: this.#logger,
+    });
+    this.#session = session;
+    this.#onConnected();
+    void session.ended.then(() => this.#accept());
+  }
+
+  #serveStdio(): void {
+    const { stdin, stdout } = process;
+    this.#session = new QmpSession({
+      input: stdin,
+      output: stdout,
+      destroy: () => stdin.pause(),
+      context: this.#context,
+      table: commandTable,
+      logger: this.#logger,
+    });
+  }
+}
+
+/** A listening UNIX socket that only its owner may connect to, and how its file is removed if it is still the same. */
+function openUnix(path: string): { readonly listener: Fd; readonly removeFile: () => void } {
+  const mask = umask(0o177);
+  let listener: Fd;
+  try {
+    listener = listenUnix(path);
+  } finally {
+    umask(mask);
+  }
+  const own = lstatSync(path);
+  const removeFile = () => {
+    const now = lstatSync(path, { throwIfNoEntry: false });
+    if (now?.ino === own.ino && now.dev === own.dev) unlink(path);
+  };
+  return { listener, removeFile };
+}
+
+async function openTcp(
+  host: string,
+  port: number,
+): Promise<{ readonly listener: Fd; readonly removeFile: () => void }> {
+  try {
+    const ip = isIP(host) ? host : (await lookup(host)).address;
+    return { listener: listen({ kind: "inet", host: ip, port }, { nonblock: true }), removeFile: () => {} };
+  } catch (error) {
+    const { message } = BatonError.from(error, "QMP_LISTEN");
+    throw new BatonError("QMP_LISTEN", `Cannot listen for QMP at ${host}:${port}: ${message}`, { cause: error });
+  }
+}

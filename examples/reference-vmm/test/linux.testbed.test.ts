@@ -1,0 +1,79 @@
+import { readFileSync } from "node:fs";
+import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile, workspaceFiles } from "@baton/testbed";
+import { beforeAll, describe, expect, it } from "@jest/globals";
+import { rounds } from "./support/rounds.js";
+
+/** The guest's answer to the power button. */
+const BUTTON_SCRIPT = `#!/bin/sh
+exec 3< /dev/input/event0
+echo WAITING FOR THE BUTTON
+head -c 24 <&3 > /dev/null
+poweroff -f
+`;
+
+const scripts = ["tap.mjs", "linux-vm.mjs", "boot.mjs", "move.mjs"];
+
+async function linuxFiles(): Promise<TestbedFile[]> {
+  const guest = await ensureLinuxGuest({ files: { script: BUTTON_SCRIPT } });
+  return [
+    ...workspaceFiles("@baton/reference-vmm"),
+    ...scripts.map((path) => ({ path, from: readFileSync(new URL(`./testbed/${path}`, import.meta.url)) })),
+    { path: "bzImage", from: guest.bzImage },
+    { path: "vmlinux", from: guest.vmlinux },
+    { path: "initrd", from: guest.initrd },
+  ];
+}
+
+/** Turns a run's TAP into jest's tests: each named one must be there and have passed. */
+function expectTap(names: readonly string[], result: () => RunResult): void {
+  it.each(names)("%s", (name) => {
+    const { tap, serialLog, ending } = result();
+    const test = tap.tests.find((candidate) => candidate.name === name);
+    if (test === undefined)
+      throw new Error(`the testbed (${ending}) did not run it; its log ends:\n${serialLog.slice(-3000)}`);
+    if (!test.ok) throw new Error(test.diagnostics);
+    expect(test.ok).toBe(true);
+  });
+}
+
+describe("Debian's kernel on Baton", () => {
+  let result: RunResult;
+  beforeAll(async () => {
+    result = await runInTestbed({
+      files: await linuxFiles(),
+      command: "node boot.mjs",
+      timeoutMs: 600_000,
+      silenceMs: 120_000,
+    });
+  }, 1_300_000);
+  expectTap(
+    [
+      "bzImage with 1 vCPUs reaches user space and powers off",
+      "bzImage with 4 vCPUs reaches user space and powers off",
+      "vmlinux with 1 vCPUs reaches user space and powers off",
+      "vmlinux with 4 vCPUs reaches user space and powers off",
+      "a guest that reboots is reset, and boots again",
+      "a reset from outside boots the guest again",
+      "the power button powers the guest down",
+      "a panic becomes an event and pauses the VM",
+    ],
+    () => result,
+  );
+});
+
+describe("the state of a Linux guest", () => {
+  const moves = rounds({ quick: 20, full: 100 });
+  let result: RunResult;
+  beforeAll(async () => {
+    const env = { MOVES: String(moves) };
+    result = await runInTestbed({
+      files: await linuxFiles(),
+      command: "node move.mjs",
+      env,
+      timeoutMs: 900_000,
+      silenceMs: 120_000,
+    });
+    console.log(result.tap.tests.map((test) => test.diagnostics).join("\n"));
+  }, 1_900_000);
+  expectTap([`a Linux guest with 4 vCPUs under load is moved ${moves} times`], () => result);
+});
