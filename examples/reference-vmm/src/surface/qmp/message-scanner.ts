@@ -32,6 +32,8 @@ export class MessageScanner {
   /** The quote that ends the string that the scanner is in; 0 outside strings. */
   #quote = 0;
   #escaped = false;
+  /** The last byte of the message that was no space, as it was outside strings. */
+  #last = 0;
 
   /** Adds what has been received. */
   push(chunk: Uint8Array): void {
@@ -40,7 +42,7 @@ export class MessageScanner {
 
   /** How many bytes wait to be scanned. */
   get backlog(): number {
-    return this.#chunks.reduce((sum, chunk) => sum + chunk.byteLength, -this.#position);
+    return this.#chunks.reduce((sum, chunk) => sum + chunk.byteLength, 0) - this.#position;
   }
 
   /** The next message; undefined until more has been received. */
@@ -107,6 +109,7 @@ export class MessageScanner {
       this.#state = "nested";
       if (byte === QUOTE || byte === APOSTROPHE) this.#quote = byte;
       else this.#depth = 1;
+      this.#last = byte;
       return "on";
     }
     if (isWordChar(byte)) {
@@ -123,12 +126,18 @@ export class MessageScanner {
       this.#string(byte);
       return this.#quote === 0 && this.#depth === 0 ? "complete" : "on";
     }
+    if (isSpace(byte)) return "on";
+    const last = this.#last;
+    this.#last = byte;
     if (byte === QUOTE || byte === APOSTROPHE) this.#quote = byte;
     else if (byte === OPEN_BRACE || byte === OPEN_BRACKET) {
       if (++this.#depth > MAX_NESTING) return new BatonError("JSON_LIMIT", "JSON nesting depth limit exceeded");
+      // Found here already: the message would otherwise swallow those that follow it.
+      if (last === OPEN_BRACE) return syntaxError("key is not a string in object");
+      if (last !== COLON && last !== COMMA && last !== OPEN_BRACKET) return syntaxError("expected separator");
     } else if (byte === CLOSE_BRACE || byte === CLOSE_BRACKET) {
       if (--this.#depth === 0) return "complete";
-    } else if (!isSpace(byte) && !isWordChar(byte) && byte !== COLON && byte !== COMMA) return stray(byte);
+    } else if (byte !== COLON && byte !== COMMA && !isWordChar(byte)) return stray(byte);
     return "on";
   }
 
