@@ -241,104 +241,6 @@ tick_at_user:
         call talk
 3:      int3
 
-# One count: into its slot, with the time; then the pages; then the console.
-tick:   movq $PHASE_TICK, STATUS_PHASE
-        incq %r15
-        movq %r15, STATUS_TICKS
-        movq slot_mask, %rdi
-        andq %r15, %rdi
-        shlq $4, %rdi
-        addq $SLOTS, %rdi
-        movl $1, %eax
-        lock xaddq %rax, (%rdi)
-        movq %r15, %rbx                         # how often has it been reached before? once for each time around
-        movq option_slots, %rcx
-        cmpq %rcx, %r15
-        jae 1f
-        testq %rax, %rax
-        jz 1f
-        xorl %ebx, %ebx
-        bad 9
-1:      rdtsc
-        shlq $32, %rdx
-        orq %rdx, %rax
-        movq %rax, %rcx
-        xchgq %rcx, 8(%rdi)
-        movq STATUS_TSC3, %rbx
-        movq %rax, STATUS_TSC3
-        cmpq %rbx, %rax
-        jae 2f
-        bad 1
-2:      movq $PATTERN_R14, %rbx
-        movq %r14, %rax
-        cmpq %rbx, %rax
-        je 3f
-        bad 2
-        movq %rbx, %r14
-3:      movq $PATTERN_RBP, %rbx
-        movq %rbp, %rax
-        cmpq %rbx, %rax
-        je 4f
-        bad 3
-        movq %rbx, %rbp
-4:      movq option_dirty, %r11
-        testq %r11, %r11
-        jz 6f
-5:      call dirty_page
-        decq %r11
-        jnz 5b
-6:      cmpq $0, option_dot
-        je 7f
-        movl $'.', %eax
-        call print_char
-7:      movq option_print, %rcx
-        movl $1, %eax
-        shlq %cl, %rax
-        decq %rax
-        testq %rax, %r15
-        jnz 8f
-        movl $'T', %eax
-        call print_char
-        movq %r15, %rax
-        call print_hex
-        call print_newline
-8:      ret
-
-# Checks eight words of the next page against the sweep before, and writes those of this sweep:
-# (the sweep << 32 | the page, plus 1 for each word) times an odd factor.
-dirty_page:
-        movq %r12, %rdi
-        shlq $12, %rdi
-        addq $PAGES, %rdi
-        movq %r13, %r8
-        shlq $32, %r8
-        orq %r12, %r8
-        movq $PAGE_FACTOR, %r9
-        xorl %r10d, %r10d
-1:      testq %r13, %r13
-        jz 2f                                   # the first sweep finds nothing to check
-        leaq (%r8, %r10), %rbx
-        movq $1 << 32, %rax
-        subq %rax, %rbx
-        imulq %r9, %rbx
-        movq (%rdi), %rax
-        cmpq %rbx, %rax
-        je 2f
-        bad 4
-2:      leaq (%r8, %r10), %rax
-        imulq %r9, %rax
-        movq %rax, (%rdi)
-        addq $512, %rdi
-        incq %r10
-        cmpq $8, %r10
-        jb 1b
-        incq %r12
-        cmpq option_pages, %r12
-        jb 3f
-        xorl %r12d, %r12d
-        incq %r13
-3:      ret
-
 # Loops %rcx times, and checks that the loop's own registers agree.
 spin:   movq %rcx, %rdi
         xorl %ebx, %ebx
@@ -366,56 +268,6 @@ check_kernel_tsc:
         bad 8
 1:      ret
 
-# Round trips to the devices of the test, as far as they are asked for.
-talk:   testb $MIX_IN, option_mix
-        jz 1f
-        movq $PHASE_IN, STATUS_PHASE
-        movl $PORT_WRITE, %edx
-        movl %r15d, %eax
-        outl %eax, %dx
-        movl $PORT_IN, %edx
-        inl %dx, %eax
-        movl %eax, %eax
-        leal 1(%r15), %ebx
-        incq STATUS_IN
-        cmpq %rbx, %rax
-        je 1f
-        bad 5
-1:      testb $MIX_OUTS, option_mix
-        jz 3f
-        movq $PHASE_OUTS, STATUS_PHASE
-        movq STATUS_OUTS, %rax
-        movq $outs_buffer, %rsi
-        movl $OUTS_WORDS, %ecx
-2:      movq %rax, (%rsi)
-        addq $8, %rsi
-        incq %rax
-        decl %ecx
-        jnz 2b
-        movq $outs_buffer, %rsi
-        movl $OUTS_WORDS * 8, %ecx
-        movl $PORT_OUTS, %edx
-        rep outsb
-        movq %rax, STATUS_OUTS
-3:      testb $MIX_MMIO, option_mix
-        jz 4f
-        movq $PHASE_MMIO, STATUS_PHASE
-        movl $MMIO_READ, %edx
-        movq (%rdx), %rax
-        movq $MMIO_EXPECTED, %rbx
-        incq STATUS_MMIO
-        cmpq %rbx, %rax
-        je 5f
-        bad 6
-5:      movl %r15d, %eax
-        notl %eax
-        shlq $32, %rax
-        movl %r15d, %ebx
-        orq %rbx, %rax
-        movl $MMIO_WRITE, %edx
-        movq %rax, (%rdx)
-4:      ret
-
 report_bad:
         incq STATUS_BAD
         cmpq $64, STATUS_BAD                    # the console is for the first ones
@@ -442,8 +294,6 @@ slot_mask:
         .quad 0
 timer_count:
         .quad 0
-outs_buffer:
-        .fill OUTS_WORDS, 8, 0
 started_text:
         .asciz "ticker\n"
 summary_ticks:
@@ -458,3 +308,6 @@ summary_bad:
         .asciz " bad="
 wrong_text:
         .asciz "ticker: slots must be a power of two, pages not 0, rate at most 1000000\n"
+
+        .include "ticker-count.inc"
+        .include "ticker-devices.inc"

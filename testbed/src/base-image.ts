@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { basename, join } from "node:path";
-import { cached } from "./cache.js";
+import { cached, prune } from "./cache.js";
 import { runCommand } from "./command.js";
 import { CpioWriter } from "./cpio.js";
 import type { Kernel } from "./kernel.js";
@@ -56,6 +56,7 @@ export async function ensureBaseImage(kernel: Kernel, log: (line: string) => voi
   }
   for (const directory of packages.values()) inputs.update(await readFile(join(directory, "package.json")));
   inputs.update(init);
+  await prune("base");
   return cached(`base/${inputs.digest("hex").slice(0, 16)}.cpio`, async (temporary) => {
     log("building the testbed's file system");
     const image = await CpioWriter.create(temporary);

@@ -1,6 +1,6 @@
 import { spawn } from "node:child_process";
 import { existsSync } from "node:fs";
-import { mkdir, rename, rm } from "node:fs/promises";
+import { mkdir, readdir, rename, rm, stat, utimes } from "node:fs/promises";
 import { homedir } from "node:os";
 import { dirname, join } from "node:path";
 import { TestbedError } from "./errors.js";
@@ -38,7 +38,11 @@ export async function withLock<T>(name: string, action: () => Promise<T>): Promi
  */
 export async function cached(entry: string, build: (temporary: string) => Promise<void>): Promise<string> {
   const path = join(cacheRoot(), entry);
-  if (existsSync(path)) return path;
+  if (existsSync(path)) {
+    const now = new Date();
+    await utimes(path, now, now).catch(() => {});
+    return path;
+  }
   return withLock(`${entry.replaceAll("/", "_")}.lock`, async () => {
     if (existsSync(path)) return path;
     await mkdir(dirname(path), { recursive: true });
@@ -52,4 +56,16 @@ export async function cached(entry: string, build: (temporary: string) => Promis
     }
     return path;
   });
+}
+
+const UNUSED_DAYS = 7;
+
+/** Removes the entries of a folder of the cache that nobody asked for in a week. */
+export async function prune(folder: string): Promise<void> {
+  const directory = join(cacheRoot(), folder);
+  for (const name of await readdir(directory).catch(() => [])) {
+    const path = join(directory, name);
+    const { mtimeMs } = await stat(path).catch(() => ({ mtimeMs: Date.now() }));
+    if (Date.now() - mtimeMs > UNUSED_DAYS * 86_400_000) await rm(path, { recursive: true, force: true });
+  }
 }

@@ -1,3 +1,4 @@
+import { randomBytes } from "node:crypto";
 import { mkdtemp, rm, stat, truncate, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -33,9 +34,9 @@ export interface RunOptions {
   readonly kernelArgs?: readonly string[];
   readonly extraQemuArgs?: readonly string[];
   /**
-   * Starts from a saved state of a booted testbed, which takes half the time; the state (400 MB in the cache, for each
-   * choice of cpus, memory and modules) is made by the first such run. Left aside with kernel or QEMU arguments of
-   * one's own, with QEMU 7, and in a second attempt.
+   * Starts from the saved state of a booted testbed, which saves some seconds. That is the default; `false` boots. The
+   * state (400 MB in the cache, for each choice of cpus, memory and modules) is made by the first run that wants it.
+   * Runs with kernel or QEMU arguments of their own, QEMU 7, and second attempts boot in any case.
    */
   readonly warm?: boolean;
   /** The most that all artefacts together may take; default 64 MiB. */
@@ -87,7 +88,7 @@ export async function runInTestbed(
     for (let attempts = 1; ; attempts++) {
       const results = join(directory, `results-${attempts}.img`);
       // A restored testbed has disks of the sizes that it was saved with; a second attempt starts from nothing.
-      const saved = attempts === 1 && options.warm === true ? await ensureSaved(ready, options, log, signal) : undefined;
+      const saved = attempts === 1 ? await ensureSaved(ready, options, log, signal) : undefined;
       if (saved !== undefined) await truncate(payload, SAVED_DISKS.payload);
       await writeFile(results, `${blocks}\n`);
       await truncate(results, saved === undefined ? (options.resultsMiB ?? 64) * MIB : SAVED_DISKS.results);
@@ -129,6 +130,7 @@ function controlFiles(options: RunOptions): TestbedFile[] {
   const exports = Object.entries(options.env ?? {}).map(([name, value]) => `export ${name}=${quote(value)}\n`);
   return [
     { path: ".testbed/run", from: Buffer.from(`${exports.join("")}${options.command}\n`) },
+    { path: ".testbed/seed", from: randomBytes(64) },
     { path: ".testbed/artefacts", from: Buffer.from((options.artefacts ?? []).map((path) => `${path}\n`).join("")) },
   ];
 }

@@ -5,7 +5,7 @@ import { tmpdir } from "node:os";
 import { basename, join } from "node:path";
 import type { Duplex } from "node:stream";
 import { diskArguments, qemuArguments } from "./boot.js";
-import { cached } from "./cache.js";
+import { cached, prune } from "./cache.js";
 import { TestbedError } from "./errors.js";
 import type { RunOptions } from "./run.js";
 import { SerialLines } from "./serial.js";
@@ -32,10 +32,11 @@ export async function ensureSaved(
   signal: AbortSignal | undefined,
 ): Promise<SavedTestbed | undefined> {
   const ownArguments = (options.kernelArgs?.length ?? 0) + (options.extraQemuArgs?.length ?? 0) > 0;
-  if (ownArguments || Number.parseInt(testbed.qemu.version, 10) < 11) return undefined;
+  if (options.warm === false || ownArguments || Number.parseInt(testbed.qemu.version, 10) < 11) return undefined;
   const saving = { ...options, kernelArgs: ["baton.save"] };
   const inputs = [testbed.qemu.version, basename(testbed.baseImage), qemuArguments(testbed, saving)];
   const hash = createHash("sha256").update(JSON.stringify(inputs)).digest("hex").slice(0, 16);
+  await prune("saved");
   const state = await cached(`saved/${hash}.state`, (temporary) => {
     log("saving a booted testbed");
     return save(testbed, saving, temporary, signal);
@@ -50,7 +51,7 @@ async function save(testbed: Testbed, options: RunOptions, path: string, signal?
   await writeFile(disks.results, "");
   await truncate(disks.payload, SAVED_DISKS.payload);
   await truncate(disks.results, SAVED_DISKS.results);
-  const monitor = ["-chardev", "socket,id=monitor,fd=4", "-mon", "chardev=monitor,mode=control"];
+  const monitor = ["-chardev", "socket,id=monitor,fd=4", "-qmp", "chardev:monitor"];
   const args = [...qemuArguments(testbed, options), ...diskArguments(disks), ...monitor];
   const child = spawn("setpriv", ["--pdeathsig", "KILL", testbed.qemu.program, ...args], {
     stdio: ["ignore", "pipe", "inherit", "pipe", "pipe"],

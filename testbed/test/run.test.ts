@@ -11,9 +11,9 @@ describe("the testbed", () => {
     await ensureTestbed();
   }, 600_000);
 
-  test(`${rounds} empty runs in a row all end well`, async () => {
+  test.each([false, true])(`${rounds} empty runs in a row all end well (from a saved state: %p)`, async (warm) => {
     for (let round = 0; round < rounds; round++) {
-      const run = await runInTestbed({ command: ":", timeoutMs: 60_000 });
+      const run = await runInTestbed({ command: ":", timeoutMs: 60_000, warm });
       expect(run).toMatchObject({ ok: true, ending: "done", exitCode: 0, wedged: false, attempts: 1 });
     }
   });

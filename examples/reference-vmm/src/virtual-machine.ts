@@ -142,7 +142,7 @@ export class VirtualMachine {
   pause(options: PauseOptions = {}): Promise<void> {
     return this.#serialised(options.signal, async () => {
       if (this.#run.state !== "running") return;
-      await this.#machine.vcpus.pause(options);
+      await this.#halt(options);
       for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
       this.#run.enter("paused");
       this.#events.emit({ type: "stop" });
@@ -214,6 +214,12 @@ export class VirtualMachine {
     return this.close();
   }
 
+  /** Stops all vCPUs and lets the console have what they have sent. */
+  async #halt(options: PauseOptions = {}): Promise<void> {
+    await this.#machine.vcpus.pause(options);
+    await this.#console?.flush();
+  }
+
   #enterRunning(): void {
     this.#run.enter("running");
     this.#events.emit({ type: "resume" });
@@ -272,7 +278,7 @@ export class VirtualMachine {
 
   async #reset(guest: boolean, reason: ShutdownCause): Promise<void> {
     const before = this.#run.state;
-    await this.#machine.vcpus.pause();
+    await this.#halt();
     this.#machine.reset();
     this.#events.emit({ type: "reset", guest, reason });
     if (before === "running") this.#machine.vcpus.resume();
@@ -280,11 +286,13 @@ export class VirtualMachine {
   }
 
   async #shutdown(guest: boolean, reason: ShutdownCause, outcome: VmOutcome): Promise<void> {
-    if (this.#run.state === "shutdown") return;
+    const keeps = this.config.policy?.onShutdown === "pause";
+    if (this.#run.state === "shutdown" && (guest || !keeps)) return;
     const wasRunning = this.#run.state === "running";
-    await this.#machine.vcpus.pause();
+    await this.#halt();
     this.#events.emit({ type: "shutdown", guest, reason });
-    if (wasRunning && this.config.policy?.onShutdown === "pause") {
+    // Who ends the guest from outside means it.
+    if (guest && wasRunning && keeps) {
       this.#run.enter("shutdown");
       this.#events.emit({ type: "stop" });
       return;
@@ -296,7 +304,7 @@ export class VirtualMachine {
   async #panic(): Promise<void> {
     const policy = this.config.policy?.onPanic ?? "pause";
     const action = policy === "shutdown" ? "poweroff" : policy;
-    await this.#machine.vcpus.pause();
+    await this.#halt();
     this.#events.emit({ type: "guest-panicked", action });
     if (policy === "run") this.#machine.vcpus.resume();
     else if (policy === "reset") await this.#reset(true, "guest-panic");
@@ -311,7 +319,7 @@ export class VirtualMachine {
 
   async #internalError(error: BatonError): Promise<void> {
     if (this.#run.state !== "running") return;
-    await this.#machine.vcpus.pause();
+    await this.#halt();
     this.#run.enter("internal-error");
     this.#events.emit({ type: "internal-error", error });
     this.#events.emit({ type: "stop" });

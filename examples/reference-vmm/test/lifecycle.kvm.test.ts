@@ -133,26 +133,34 @@ describeKvm("the lifecycle of a VM", () => {
     expect(vm.saveState().vcpus[0]?.registers.rax).toBe(0x5an);
   });
 
-  it.each(["vcpu", "device", "embedder"] as const)("stops with internal-error when a handler in the %s thread throws", async (thread) => {
-    const broken = () => {
-      throw new Error("this handler is broken");
-    };
-    const handler =
-      thread === "embedder"
-        ? ({ thread, handler: { read: broken, write: broken } } as const)
-        : ({ thread, module: handlers, factory: "throwing", shared: new SharedArrayBuffer(4) } as const);
-    await using vm = await createVm(program(readPortForEver(PORT), [portDevice(handler)]));
-    await vm.start();
-    const outcome = await vm.wait({ signal: AbortSignal.timeout(5000) });
-    expect(outcome).toMatchObject({ reason: "internal-error", error: { code: "DEVICE_HANDLER_FAILED" } });
-    expect(outcome.error?.message).toContain("this handler is broken");
-    expect(vm.runState).toBe("internal-error");
-    await expect(vm.resume()).rejects.toMatchObject({ code: "RESET_REQUIRED" });
-  });
+  it.each(["vcpu", "device", "embedder"] as const)(
+    "stops with internal-error when a handler in the %s thread throws",
+    async (thread) => {
+      const broken = () => {
+        throw new Error("this handler is broken");
+      };
+      const handler =
+        thread === "embedder"
+          ? ({ thread, handler: { read: broken, write: broken } } as const)
+          : ({ thread, module: handlers, factory: "throwing", shared: new SharedArrayBuffer(4) } as const);
+      await using vm = await createVm(program(readPortForEver(PORT), [portDevice(handler)]));
+      await vm.start();
+      const outcome = await vm.wait({ signal: AbortSignal.timeout(5000) });
+      expect(outcome).toMatchObject({ reason: "internal-error", error: { code: "DEVICE_HANDLER_FAILED" } });
+      expect(outcome.error?.message).toContain("this handler is broken");
+      expect(vm.runState).toBe("internal-error");
+      await expect(vm.resume()).rejects.toMatchObject({ code: "RESET_REQUIRED" });
+    },
+  );
 
   it("refuses a handler's module that does not exist, and leaves nothing behind", async () => {
     const before = liveFds().length;
-    const device = portDevice({ thread: "vcpu", module: "file:///nowhere.mjs", factory: "x", shared: new SharedArrayBuffer(4) });
+    const device = portDevice({
+      thread: "vcpu",
+      module: "file:///nowhere.mjs",
+      factory: "x",
+      shared: new SharedArrayBuffer(4),
+    });
     await expect(createVm(program(SPIN, [device]))).rejects.toThrow(/nowhere/);
     expect(liveFds().length).toBe(before);
   });
@@ -162,7 +170,12 @@ describeKvm("the lifecycle of a VM", () => {
 function footprint() {
   const maps = readFileSync("/proc/self/maps", "utf8").split("\n");
   const pss = Number(/^Pss:\s+(\d+)/m.exec(readFileSync("/proc/self/smaps_rollup", "utf8"))?.[1]);
-  return { fds: readdirSync("/proc/self/fd").length, threads: readdirSync("/proc/self/task").length, maps: maps.length, pss };
+  return {
+    fds: readdirSync("/proc/self/fd").length,
+    threads: readdirSync("/proc/self/task").length,
+    maps: maps.length,
+    pss,
+  };
 }
 
 describeKvm("many VMs, one after the other", () => {
@@ -178,13 +191,18 @@ describeKvm("many VMs, one after the other", () => {
         devices: [serial({ onOutput: (bytes) => (output += Buffer.from(bytes).toString("latin1")) })],
       });
       await vm.start();
-      expect(await vm.wait({ signal: AbortSignal.timeout(10_000) })).toMatchObject({ reason: "debug-exit", exitCode: 33 });
+      expect(await vm.wait({ signal: AbortSignal.timeout(10_000) })).toMatchObject({
+        reason: "debug-exit",
+        exitCode: 33,
+      });
       await vm.close();
       if (run === settle) settled = footprint();
     }
-    const { pss: pssBefore = 0, ...before } = settled ?? {};
+    XX;
     const { pss, ...after } = footprint();
-    console.log(`${count} VMs: ${JSON.stringify({ before: settled, after: { ...after, pss } })}, pool ${JSON.stringify(threadPool.size)}`);
+    console.log(
+      `${count} VMs: ${JSON.stringify({ before: settled, after: { ...after, pss } })}, pool ${JSON.stringify(threadPool.size)}`,
+    );
     expect(output.match(/Goodbye/g)?.length).toBe(count);
     expect(after.fds).toBe(before.fds);
     expect(after.threads).toBe(before.threads);

@@ -14,15 +14,25 @@ import {
   open,
   openPty,
   setNonblocking,
+  signalEventfd,
   unlink,
 } from "@baton/linux";
 import type { ConsoleBackend, SerialDevice } from "../../config.js";
 import type { Machine } from "../../machine/machine.js";
 import { microvmLayout } from "../../machine/microvm.js";
+import type { Uart16550 } from "../../platform/uart-16550.js";
 import { listenUnix } from "../unix-listener.js";
 import type { ChardevServiceOptions } from "./service.js";
 
 const here = createRequire(import.meta.url);
+
+/**
+ * How long the reader of a serial port's output stays awake after it has taken everything: guests send byte by byte, and
+ * to be woken for each would cost them more than the byte.
+ */
+const LINGER_MS = 2;
+/** How long {@link ConsolePort.flush} waits for a descriptor that does not take what is written. */
+const FLUSH_TIMEOUT_MS = 100;
 
 /** A serial port's back end: made before the machine, attached to it, and closed after it. */
 export class ConsolePort {
@@ -35,7 +45,9 @@ export class ConsolePort {
   readonly #input: Fd | undefined;
   readonly #service: { readonly outputFd: number; readonly inputFd: number; readonly listenFd: number } | undefined;
   #handle: ServiceHandle | undefined;
+  #drainStream: (() => void) | undefined;
   #detachStream: (() => void) | undefined;
+  #uart: Uart16550 | undefined;
   #thread: DeviceThread | undefined;
   #closed = false;
 
@@ -97,6 +109,7 @@ export class ConsolePort {
 
   /** Starts to serve a machine's serial port. */
   async attach(machine: Machine): Promise<void> {
+    this.#uart = machine.uart();
     if (this.#service === undefined) {
       this.#attachStream(machine);
       return;
@@ -119,13 +132,11 @@ export class ConsolePort {
     const { output, input, onOutput } = this.backend;
     const uart = machine.uart();
     let blocked = false;
+    let lingering: NodeJS.Timeout | undefined;
     const drain = () => {
-      while (!blocked) {
-        const bytes = uart.output.peek();
-        if (bytes.length === 0) {
-          if (uart.sleepReader()) return;
-          continue;
-        }
+      clearTimeout(lingering);
+      let bytes = uart.output.peek();
+      while (!blocked && bytes.length > 0) {
         uart.output.consume(bytes.length);
         onOutput?.(bytes);
         if (output !== undefined && !output.destroyed && !output.write(bytes)) {
@@ -135,7 +146,12 @@ export class ConsolePort {
             drain();
           });
         }
+        bytes = uart.output.peek();
       }
+      if (!blocked) lingering = setTimeout(settle, LINGER_MS);
+    };
+    const settle = () => {
+      if (uart.output.length > 0 || !uart.sleepReader()) drain();
     };
     let waiting = Buffer.alloc(0);
     const feed = () => {
@@ -149,6 +165,7 @@ export class ConsolePort {
     };
     input?.on("data", onData);
     machine.onUartOutput = drain;
+    this.#drainStream = drain;
     const threads = machine.vcpus.threads;
     const onDevice = (event: { device: string; name: string }) => {
       if (event.device !== "serial0") return;
@@ -158,10 +175,25 @@ export class ConsolePort {
     for (const thread of threads) thread.on("device", onDevice);
     this.#detachStream = () => {
       drain();
+      clearTimeout(lingering);
       input?.off("data", onData);
       for (const thread of threads) thread.off("device", onDevice);
     };
     drain();
+  }
+
+  /**
+   * With the vCPUs paused: hands over what the guest has sent so far, so that nobody learns of its end before its last
+   * words. A reader that blocks is not waited for.
+   */
+  async flush(): Promise<void> {
+    this.#drainStream?.();
+    if (this.#output === undefined || this.#uart === undefined) return;
+    signalEventfd(this.#output);
+    const deadline = performance.now() + FLUSH_TIMEOUT_MS;
+    while (this.#uart.output.length > 0 && performance.now() < deadline) {
+      await new Promise((resolve) => setTimeout(resolve, 1));
+    }
   }
 
   /** Stops serving the machine; what the guest had sent is written first. */

@@ -11,6 +11,8 @@ import {
   EPOLLIN,
   EPOLLOUT,
   type Fd,
+  timerfdCreate,
+  timerfdSettime,
   tryRead,
   tryWrite,
 } from "@baton/linux";
@@ -33,6 +35,8 @@ export interface ChardevServiceOptions {
 
 /** Bytes written at once: what a pipe that polls as writable takes without blocking. */
 const CHUNK = 4096;
+/** How long the reader stays awake after it has written everything. */
+const LINGER_NS = 1_000_000n;
 
 /** Moves bytes between a serial port's rings and descriptors, in a device thread. */
 export function chardevService(context: ServiceContext): Service {
@@ -45,6 +49,8 @@ class ChardevService implements Service {
   readonly #options: ChardevServiceOptions;
   readonly #uart: Uart16550;
   readonly #buffer = new Uint8Array(CHUNK);
+  /** Fires when the output has been empty for a moment. */
+  readonly #linger = timerfdCreate();
   #client: Fd | undefined;
   #pending = new Uint8Array(0);
   #endOutputWatch: (() => void) | undefined;
@@ -70,6 +76,7 @@ class ChardevService implements Service {
         this.#feed();
       }),
     );
+    this.#endWatches.push(context.watch(this.#linger.raw, EPOLLIN, () => this.#settle()));
     if (options.listenFd >= 0) this.#endWatches.push(context.watch(options.listenFd, EPOLLIN, () => this.#accept()));
     if (options.inputFd >= 0) this.#watchInput();
     this.#write();
@@ -83,17 +90,13 @@ class ChardevService implements Service {
     return this.#client?.raw ?? this.#options.inputFd;
   }
 
-  /** Writes what the guest has sent; where the descriptor would block, waits for it with epoll. */
+  /**
+   * Writes what the guest has sent; where the descriptor would block, waits for it with epoll. When all is written it
+   * stays awake for a moment, since guests send byte by byte.
+   */
   #write(): void {
     const ring = this.#uart.output;
-    for (;;) {
-      const bytes = ring.peek(CHUNK);
-      if (bytes.length === 0) {
-        this.#endOutputWatch?.();
-        this.#endOutputWatch = undefined;
-        if (this.#uart.sleepReader()) return;
-        continue;
-      }
+    for (let bytes = ring.peek(CHUNK); bytes.length > 0; bytes = ring.peek(CHUNK)) {
       const fd = this.#outputFd;
       const written = fd < 0 ? bytes.length : tryWrite(fd, bytes);
       if (written === -EAGAIN) {
@@ -103,6 +106,14 @@ class ChardevService implements Service {
       if (written < 0) this.#lostPeer();
       ring.consume(written < 0 ? bytes.length : written);
     }
+    this.#endOutputWatch?.();
+    this.#endOutputWatch = undefined;
+    timerfdSettime(this.#linger, { value: LINGER_NS });
+  }
+
+  #settle(): void {
+    drainEventfd(this.#linger);
+    if (this.#uart.output.length > 0 || !this.#uart.sleepReader()) this.#write();
   }
 
   #accept(): void {
@@ -178,5 +189,6 @@ class ChardevService implements Service {
     this.#write();
     this.#lostPeer();
     for (const end of this.#endWatches) end();
+    this.#linger.close();
   }
 }
