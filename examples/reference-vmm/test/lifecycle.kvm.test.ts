@@ -198,7 +198,8 @@ describeKvm("many VMs, one after the other", () => {
       await vm.close();
       if (run === settle) settled = footprint();
     }
-    XX;
+    if (settled === undefined) throw new Error("no run");
+    const { pss: pssBefore, ...before } = settled;;
     const { pss, ...after } = footprint();
     console.log(
       `${count} VMs: ${JSON.stringify({ before: settled, after: { ...after, pss } })}, pool ${JSON.stringify(threadPool.size)}`,

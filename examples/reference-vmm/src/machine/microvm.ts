@@ -57,7 +57,7 @@ export function platformDevices(
       handler: inline("i8042", memory.i8042),
     },
     { name: "rtc", ranges: [pio(microvmLayout.rtc, 2)], handler: inline("rtc", memory.rtc) },
-    { name: "debug-exit", ranges: [pio(microvmLayout.debugExit, 4)], handler: inline("debugExit", none) },
+    { name: "debug-exit", ranges: [pio(microvmLayout.debugExit, 1)], handler: inline("debugExit", none) },
     { name: "pvpanic", ranges: [pio(microvmLayout.pvpanic, 1)], handler: inline("pvpanic", none) },
     {
       name: "ged",
