@@ -34,7 +34,12 @@ export function run(command, args, options = {}) {
 
 /** Runs a command quietly; its output is shown only when it fails. */
 export function runQuietly(command, args, options = {}) {
-  const { status, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: "utf8", maxBuffer: 1 << 28, ...options });
+  const { status, stdout, stderr, error } = spawnSync(command, args, {
+    cwd: root,
+    encoding: "utf8",
+    maxBuffer: 1 << 28,
+    ...options,
+  });
   if (error || status !== 0) {
     process.stdout.write(`${stdout ?? ""}${stderr ?? ""}${error ? `${error.message}\n` : ""}`);
     return false;
@@ -44,14 +49,20 @@ export function runQuietly(command, args, options = {}) {
 
 /** Debian packages that provide the programs; those that are missing are installed when root, else named. */
 export function ensurePrograms(programs) {
-  const missing = Object.entries(programs).filter(([program]) => spawnSync("sh", ["-c", `command -v ${program}`]).status !== 0);
+  const missing = Object.entries(programs).filter(
+    ([program]) => spawnSync("sh", ["-c", `command -v ${program}`]).status !== 0,
+  );
   if (missing.length === 0) return;
   const packages = [...new Set(missing.flatMap(([, names]) => names.split(" ")))];
   const command = `apt-get install -y --no-install-recommends ${packages.join(" ")}`;
-  if (process.getuid?.() !== 0) throw new SetupError(`Missing programs: ${missing.map(([p]) => p).join(", ")}. As root, run: ${command}`);
+  if (process.getuid?.() !== 0)
+    throw new SetupError(`Missing programs: ${missing.map(([p]) => p).join(", ")}. As root, run: ${command}`);
   console.log(`Installing ${packages.join(", ")}`);
   const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
-  if (!runQuietly("sh", ["-c", command], { env }) && !runQuietly("sh", ["-c", `apt-get update && ${command}`], { env })) {
+  if (
+    !runQuietly("sh", ["-c", command], { env }) &&
+    !runQuietly("sh", ["-c", `apt-get update && ${command}`], { env })
+  ) {
     throw new SetupError(`Could not install ${packages.join(", ")}. Check the network and run: ${command}`);
   }
 }
@@ -60,7 +71,9 @@ export function ensurePrograms(programs) {
 export function installDependencies() {
   const args = ["--yes", PNPM, "install", "--frozen-lockfile", "--prefer-offline"];
   if (!runQuietly("npx", args, { env: { ...process.env, CI: "true" } })) {
-    throw new SetupError("The dependencies could not be installed: check that the npm registry can be reached, and run this again.");
+    throw new SetupError(
+      "The dependencies could not be installed: check that the npm registry can be reached, and run this again.",
+    );
   }
 }
 
@@ -69,7 +82,13 @@ export function build(filter) {
   const turbo = join(root, "node_modules/.bin/turbo");
   if (!existsSync(turbo)) throw new SetupError("The build tools are missing: run npm test, which installs them.");
   const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1" };
-  const args = ["run", "build", "--concurrency=2", "--output-logs=errors-only", ...(filter ? [`--filter=${filter}`] : [])];
+  const args = [
+    "run",
+    "build",
+    "--concurrency=2",
+    "--output-logs=errors-only",
+    ...(filter ? [`--filter=${filter}`] : []),
+  ];
   if (!runQuietly(turbo, args, { env })) throw new SetupError("The build failed: the compiler's messages stand above.");
 }
 

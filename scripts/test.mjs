@@ -45,7 +45,9 @@ function runChecks() {
     const started = performance.now();
     const turbo = ["run", check.turbo, "--continue", "--concurrency=2", "--output-logs=errors-only"];
     const ok = check.turbo
-      ? runQuietly(join(root, "node_modules/.bin/turbo"), turbo, { env: { ...process.env, TURBO_TELEMETRY_DISABLED: "1" } })
+      ? runQuietly(join(root, "node_modules/.bin/turbo"), turbo, {
+          env: { ...process.env, TURBO_TELEMETRY_DISABLED: "1" },
+        })
       : runQuietly(join(root, check.command), check.args);
     console.log(`${ok ? "ok    " : "FAILED"}  ${check.name} (${seconds(started)})`);
     if (!ok) failed.push(check.name);
@@ -58,7 +60,16 @@ async function runTier(tier, directory) {
   const output = join(directory, `${tier.name}.json`);
   const pattern = names.length === 0 ? tier.pattern : `(${names.join("|")}).*${tier.pattern}`;
   const jest = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning", "node_modules/jest/bin/jest.js"];
-  const args = ["--testPathPatterns", pattern, "--json", "--outputFile", output, "--passWithNoTests", "--silent=false", ...tier.args];
+  const args = [
+    "--testPathPatterns",
+    pattern,
+    "--json",
+    "--outputFile",
+    output,
+    "--passWithNoTests",
+    "--silent=false",
+    ...tier.args,
+  ];
   const env = { ...process.env, ...(soak && { BATON_SOAK: "1" }) };
   console.log(`\n== ${tier.name} tests`);
   await run(process.execPath, [...jest, ...args], { env, stdio: ["ignore", "ignore", "inherit"] });
@@ -68,9 +79,15 @@ async function runTier(tier, directory) {
   } catch {
     return { ...tier, passed: 0, failed: 1, skipped: [], ran: 0, time: seconds(started), crash: "jest gave no result" };
   }
-  const tests = results.testResults.flatMap((file) => file.assertionResults.map((test) => ({ ...test, file: file.name })));
-  const brokenFiles = results.testResults.filter((file) => file.status === "failed" && file.assertionResults.length === 0).length;
-  const skipped = tests.filter((test) => test.status === "pending" || test.status === "skipped" || test.status === "todo");
+  const tests = results.testResults.flatMap((file) =>
+    file.assertionResults.map((test) => ({ ...test, file: file.name })),
+  );
+  const brokenFiles = results.testResults.filter(
+    (file) => file.status === "failed" && file.assertionResults.length === 0,
+  ).length;
+  const skipped = tests.filter(
+    (test) => test.status === "pending" || test.status === "skipped" || test.status === "todo",
+  );
   return {
     ...tier,
     passed: tests.filter((test) => test.status === "passed").length,
@@ -103,10 +120,13 @@ await main(async () => {
   console.log(`\n== Summary (${seconds(started)})`);
   for (const check of failedChecks) console.log(`check failed: ${check}`);
   for (const { name, passed, failed, skipped, time, crash } of results) {
-    console.log(`${name}: ${passed} passed, ${failed} failed, ${skipped.length} skipped (${time})${crash ? `: ${crash}` : ""}`);
+    console.log(
+      `${name}: ${passed} passed, ${failed} failed, ${skipped.length} skipped (${time})${crash ? `: ${crash}` : ""}`,
+    );
     for (const test of skipped) console.log(`  skipped: ${test.fullName}`);
   }
-  const sum = (key) => results.reduce((total, tier) => total + (key === "skipped" ? tier.skipped.length : tier[key]), 0);
+  const sum = (key) =>
+    results.reduce((total, tier) => total + (key === "skipped" ? tier.skipped.length : tier[key]), 0);
   const failed = sum("failed") + failedChecks.length;
   if (names.length === 0 && results.some((tier) => tier.passed + tier.failed === 0)) {
     console.log("A tier ran no test at all: that is a failure here.");

@@ -60,7 +60,12 @@ export async function benchExits(): Promise<string> {
   const thread = await DeviceThread.start();
   const rows: (string | number)[][] = [];
   for (const level of [3, 0]) {
-    const samples = { c: [] as number[][], inline: [] as number[][], device: [] as number[][], embedder: [] as number[][] };
+    const samples = {
+      c: [] as number[][],
+      inline: [] as number[][],
+      device: [] as number[][],
+      embedder: [] as number[][],
+    };
     for (let i = 0; i < REPEATS; i++) {
       samples.c.push(measureTwin(level));
       samples.inline.push(await measure("inline", level));

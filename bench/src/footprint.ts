@@ -22,7 +22,10 @@ export async function benchFootprint(): Promise<string> {
   const vms: VirtualMachine[] = [];
   const empty = pssWithoutGuests();
   const add = async () => {
-    const vm = await createVm({ memory: { sizeMiB: 64 }, boot: { kernel: guestPath("hello"), cmdline: "primes=100000000" } });
+    const vm = await createVm({
+      memory: { sizeMiB: 64 },
+      boot: { kernel: guestPath("hello"), cmdline: "primes=100000000" },
+    });
     await vm.start();
     vms.push(vm);
   };

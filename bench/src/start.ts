@@ -37,6 +37,9 @@ export async function benchStart(): Promise<string> {
   ];
   return markdownTable(
     [`ms, medians of ${REPEATS}`, "Baton", "peer", "ratio"],
-    [row("warm createVm to first byte; C twin", warm, twin), row("process start to end of first byte; node + koffi + worker", cold, floor)],
+    [
+      row("warm createVm to first byte; C twin", warm, twin),
+      row("process start to end of first byte; node + koffi + worker", cold, floor),
+    ],
   );
 }

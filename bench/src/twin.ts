@@ -14,5 +14,8 @@ export function runTwin(...args: readonly string[]): readonly (readonly number[]
     execFileSync("cc", ["-O2", "-Wall", "-pthread", "-o", program, source], { stdio: "inherit" });
   }
   const output = execFileSync(program, args, { encoding: "utf8" });
-  return output.trim().split("\n").map((line) => line.split(" ").map(Number));
+  return output
+    .trim()
+    .split("\n")
+    .map((line) => line.split(" ").map(Number));
 }

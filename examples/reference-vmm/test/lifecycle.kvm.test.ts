@@ -199,7 +199,7 @@ describeKvm("many VMs, one after the other", () => {
       if (run === settle) settled = footprint();
     }
     if (settled === undefined) throw new Error("no run");
-    const { pss: pssBefore, ...before } = settled;;
+    const { pss: pssBefore, ...before } = settled;
     const { pss, ...after } = footprint();
     console.log(
       `${count} VMs: ${JSON.stringify({ before: settled, after: { ...after, pss } })}, pool ${JSON.stringify(threadPool.size)}`,

@@ -81,17 +81,26 @@ class Vmm {
     if (options.daemonize) announceReady();
     await Promise.race([Promise.all(servers.map((server) => server.connected)), quit]);
     if (!options.startPaused && !abort.signal.aborted) await vm.start();
-    const outcome = await Promise.race([vm.wait(), quit]);
+    let outcome = await Promise.race([vm.wait(), quit]);
+    if (this.#staysPaused(outcome)) outcome = await quit;
     if (outcome.reason === "internal-error") this.#log.error(outcome.error?.message ?? "the VM stopped on an error");
     if (outcome.cause === "host-signal" || outcome.cause === "host-ui") await vm.shutdown(outcome.cause);
     return outcome;
+  }
+
+  /** Whether the VM is left as it is for someone to look at, as QEMU leaves it. */
+  #staysPaused(outcome: VmOutcome): boolean {
+    const { policy } = this.#options;
+    if (outcome.reason === "panic") return policy.onPanic === "pause";
+    return outcome.reason === "internal-error" && policy.onShutdown === "pause";
   }
 
   /** Servers are closed before the VM is, so that their last events are still sent. */
   async #listen(vm: VirtualMachine): Promise<QmpServer[]> {
     const servers: QmpServer[] = [];
     for (const address of this.#options.qmp) {
-      const server = await QmpServer.listen(address, { vm, quit: () => this.#quit("host-qmp-quit") });
+      const context = { vm, quit: () => this.#quit("host-qmp-quit") };
+      const server = await QmpServer.listen(address, context, this.#log);
       this.#undo.push(() => server.close());
       servers.push(server);
     }
