@@ -9,6 +9,13 @@ export const root = dirname(dirname(fileURLToPath(import.meta.url)));
 
 const PNPM = `pnpm@${JSON.parse(readFileSync(join(root, "package.json"), "utf8")).packageManager.split("@")[1]}`;
 
+/** The environment of all commands: turbo and publint look for pnpm on the PATH, where only the root's node_modules has it. */
+export const environment = {
+  ...process.env,
+  PATH: `${join(root, "node_modules/.bin")}:${process.env.PATH}`,
+  TURBO_TELEMETRY_DISABLED: "1",
+};
+
 /** A failure whose message tells the user what to do. */
 export class SetupError extends Error {}
 
@@ -26,7 +33,7 @@ export function checkPlatform() {
 /** Runs a command with its output passed through; resolves to its exit code. */
 export function run(command, args, options = {}) {
   return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { cwd: root, stdio: "inherit", ...options });
+    const child = spawn(command, args, { cwd: root, stdio: "inherit", env: environment, ...options });
     child.once("error", reject);
     child.once("exit", (code, signal) => resolve(code ?? (signal ? 128 : 1)));
   });
@@ -38,6 +45,7 @@ export function runQuietly(command, args, options = {}) {
     cwd: root,
     encoding: "utf8",
     maxBuffer: 1 << 28,
+    env: environment,
     ...options,
   });
   if (error || status !== 0) {
@@ -58,7 +66,7 @@ export function ensurePrograms(programs) {
   if (process.getuid?.() !== 0)
     throw new SetupError(`Missing programs: ${missing.map(([p]) => p).join(", ")}. As root, run: ${command}`);
   console.log(`Installing ${packages.join(", ")}`);
-  const env = { ...process.env, DEBIAN_FRONTEND: "noninteractive" };
+  const env = { ...environment, DEBIAN_FRONTEND: "noninteractive" };
   if (
     !runQuietly("sh", ["-c", command], { env }) &&
     !runQuietly("sh", ["-c", `apt-get update && ${command}`], { env })
@@ -70,7 +78,7 @@ export function ensurePrograms(programs) {
 /** Installs the npm dependencies that the lockfile names. */
 export function installDependencies() {
   const args = ["--yes", PNPM, "install", "--frozen-lockfile", "--prefer-offline"];
-  if (!runQuietly("npx", args, { env: { ...process.env, CI: "true" } })) {
+  if (!runQuietly("npx", args, { env: { ...environment, CI: "true" } })) {
     throw new SetupError(
       "The dependencies could not be installed: check that the npm registry can be reached, and run this again.",
     );
@@ -81,7 +89,6 @@ export function installDependencies() {
 export function build(filter) {
   const turbo = join(root, "node_modules/.bin/turbo");
   if (!existsSync(turbo)) throw new SetupError("The build tools are missing: run npm test, which installs them.");
-  const env = { ...process.env, TURBO_TELEMETRY_DISABLED: "1" };
   const args = [
     "run",
     "build",
@@ -89,7 +96,7 @@ export function build(filter) {
     "--output-logs=errors-only",
     ...(filter ? [`--filter=${filter}`] : []),
   ];
-  if (!runQuietly(turbo, args, { env })) throw new SetupError("The build failed: the compiler's messages stand above.");
+  if (!runQuietly(turbo, args)) throw new SetupError("The build failed: the compiler's messages stand above.");
 }
 
 /** Runs a script's main function; a failure becomes a sentence and an exit code, not a stack trace. */

@@ -45,9 +45,7 @@ function runChecks() {
     const started = performance.now();
     const turbo = ["run", check.turbo, "--continue", "--concurrency=2", "--output-logs=errors-only"];
     const ok = check.turbo
-      ? runQuietly(join(root, "node_modules/.bin/turbo"), turbo, {
-          env: { ...process.env, TURBO_TELEMETRY_DISABLED: "1" },
-        })
+      ? runQuietly("turbo", turbo)
       : runQuietly(join(root, check.command), check.args);
     console.log(`${ok ? "ok    " : "FAILED"}  ${check.name} (${seconds(started)})`);
     if (!ok) failed.push(check.name);
@@ -70,7 +68,7 @@ async function runTier(tier, directory) {
     "--silent=false",
     ...tier.args,
   ];
-  const env = { ...process.env, ...(soak && { BATON_SOAK: "1" }) };
+  const env = { ...environment, ...(soak && { BATON_SOAK: "1" }) };
   console.log(`\n== ${tier.name} tests`);
   await run(process.execPath, [...jest, ...args], { env, stdio: ["ignore", "ignore", "inherit"] });
   let results;

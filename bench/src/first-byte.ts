@@ -1,8 +1,9 @@
+import { threadPool } from "@baton/core-kvm";
 import { guestPath } from "@baton/guests";
-import { createVm, serial } from "@baton/reference-vmm";
 
 /** Makes a VM, runs it to its first serial byte, and closes it; resolves to the milliseconds from the call to the byte. */
-export async function firstByte(): Promise<number> {
+export async function firstByte(onByte: () => void = () => {}): Promise<number> {
+  const { createVm, serial } = await import("@baton/reference-vmm");
   const began = performance.now();
   let ended = 0;
   let tell = () => {};
@@ -17,6 +18,7 @@ export async function firstByte(): Promise<number> {
         onOutput: () => {
           if (ended !== 0) return;
           ended = performance.now();
+          onByte();
           tell();
         },
       }),
@@ -29,6 +31,7 @@ export async function firstByte(): Promise<number> {
 }
 
 if (process.argv[1]?.endsWith("first-byte.js")) {
-  await firstByte();
+  threadPool.prestart(1).catch(() => {});
+  await firstByte(() => process.stdout.write("."));
   process.stdout.write("", () => process.exit());
 }

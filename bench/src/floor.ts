@@ -8,4 +8,4 @@ import { getpid } from "@baton/linux";
 
 getpid();
 await threadPool.prestart(1);
-process.stdout.write("", () => process.exit());
+process.stdout.write(".", () => process.exit());

@@ -6,6 +6,7 @@ export default defineConfig(
     index: "src/index.ts",
     baton: "src/cli/baton.ts",
     platform: "src/platform/handlers.ts",
+    qmp: "src/qmp.ts",
     chardev: "src/backend/chardev/service.ts",
   }),
 );

@@ -23,6 +23,5 @@ export type { MachineState } from "./machine/state.js";
 export type { OutputPolicy } from "./platform/uart-16550.js";
 export type { RunState } from "./run-state.js";
 export { isRunning, needsReset, RunStateMachine } from "./run-state.js";
-export { QmpServer } from "./surface/qmp/server.js";
 export type { IncomingState, VmOutcome } from "./virtual-machine.js";
 export { VirtualMachine } from "./virtual-machine.js";

@@ -26,7 +26,6 @@ export type {
   HandlerFactory,
   HandlerModule,
 } from "./bus/handler.js";
-export { SharedLock } from "./bus/lock.js";
 export type { CapabilityName } from "./capability.js";
 export { requiredCapabilities } from "./capability.js";
 export type { ServiceHandle, ServiceListener } from "./device-thread/device-thread.js";

@@ -23,3 +23,4 @@ parentPort?.on("message", (assignment: Assignment) => {
     .catch((error: unknown) => parentPort?.postMessage({ type: "failed", error: reportError(error) }))
     .finally(() => parentPort?.postMessage({ type: "released" }));
 });
+parentPort?.postMessage({ type: "ready" });

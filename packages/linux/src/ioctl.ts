@@ -1,3 +1,4 @@
+import { EINTR } from "./abi/errno.js";
 import { throwErrno } from "./errno.js";
 import { type FdLike, fdName, rawFd } from "./fd.js";
 import { type Bytes, lastErrno, libc } from "./native.js";
@@ -35,21 +36,25 @@ export function tryIoctl(rawFd: number, request: number, arg: IoctlArg): number 
 
 /**
  * ioctl(2): the result, never negative. `what` names the request in messages, as in `KVM_CREATE_VM`.
- * Throws `SYSCALL_FAILED` with syscall `ioctl <what>`.
+ * A call that a signal interrupted is made again. Throws `SYSCALL_FAILED` with syscall `ioctl <what>`.
  */
 export function ioctl(fd: FdLike, request: number, arg: IoctlArg | undefined, what: string): number {
   const raw = rawFd(fd);
   aU32(request, "request");
-  let result: number;
-  if (arg === undefined || typeof arg === "number") {
-    result = tryIoctlInt(raw, request, arg === undefined ? 0 : anInt(arg, "arg"));
-  } else if (typeof arg === "bigint") {
-    result = tryIoctlInt(raw, request, BigInt.asIntN(64, aU64(arg, "arg")));
-  } else {
-    result = tryIoctlPtr(raw, request, aView(arg, "arg"));
+  for (;;) {
+    const result = attempt(raw, request, arg);
+    if (result >= 0) return result;
+    if (result !== -EINTR)
+      throwErrno(`ioctl ${what}`, -result, { what: typeof fd === "number" ? undefined : fdName(fd) });
   }
-  if (result < 0) throwErrno(`ioctl ${what}`, -result, { what: typeof fd === "number" ? undefined : fdName(fd) });
-  return result;
+}
+
+function attempt(raw: number, request: number, arg: IoctlArg | undefined): number {
+  if (arg === undefined || typeof arg === "number") {
+    return tryIoctlInt(raw, request, arg === undefined ? 0 : anInt(arg, "arg"));
+  }
+  if (typeof arg === "bigint") return tryIoctlInt(raw, request, BigInt.asIntN(64, aU64(arg, "arg")));
+  return tryIoctlPtr(raw, request, aView(arg, "arg"));
 }
 
 function request(direction: number, type: number | string, nr: number, size: number): number {

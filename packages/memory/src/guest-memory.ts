@@ -1,4 +1,4 @@
-import { BatonError, type MemoryPiece, view } from "@baton/linux";
+import { addressOf, BatonError, type MemoryPiece, memcpy, memset, view } from "@baton/linux";
 import { DirtyBitmap } from "./dirty-bitmap.js";
 import { type LayoutOptions, layoutRam } from "./layout.js";
 import type { RamBlock } from "./ram-block.js";
@@ -386,18 +386,34 @@ export class GuestMemory {
 
   /** Copies bytes into the guest. */
   write(gpa: Gpa, bytes: Uint8Array): void {
-    this.#walk(gpa, bytes.byteLength, (piece, done, chunk, at) => {
-      piece.set(bytes.subarray(done, done + piece.byteLength));
-      this.#wrote(chunk, at, piece.byteLength);
+    let done = 0;
+    this.#store(gpa, bytes.byteLength, (hva, view, length) => {
+      if (view !== undefined) view.set(bytes.subarray(done, done + length));
+      else memcpy(hva, addressOf(bytes) + BigInt(done), length);
+      done += length;
     });
   }
 
   /** Fills a range with a byte. */
   fill(gpa: Gpa, length: bigint | number, byte: number): void {
-    this.#walk(gpa, Number(length), (piece, _done, chunk, at) => {
-      piece.fill(byte);
-      this.#wrote(chunk, at, piece.byteLength);
+    this.#store(gpa, Number(length), (hva, view, step) => {
+      if (view !== undefined) view.fill(byte);
+      else memset(hva, byte, step);
     });
+  }
+
+  /**
+   * Writes a range in pieces and marks them. Where no view of a piece exists none is made: one that is new makes V8
+   * collect garbage, which takes longer than what a boot loader has to write.
+   */
+  #store(gpa: Gpa, length: number, write: (hva: bigint, view: Uint8Array | undefined, length: number) => void): void {
+    const ok = this.#pieces(this.#number(gpa), checkedLength(length), (region, offset, step) => {
+      const at = offset % CHUNK_BYTES;
+      const view = region.viewed(Math.floor(offset / CHUNK_BYTES))?.u8.subarray(at, at + step);
+      write(region.hva + BigInt(offset), view, step);
+      region.dirty.mark(Number(region.offset) + offset, step);
+    });
+    if (!ok) this.#outOfBounds(gpa, length);
   }
 
   /** Compares guest memory with bytes: 0 if equal, else -1 or 1 as the guest's first different byte is lower or higher. */

@@ -91,6 +91,11 @@ export class Region {
     this.#chunks = new Array(this.#chunks.length);
   }
 
+  /** The views of one piece, where they have been made. */
+  viewed(index: number): Chunk | undefined {
+    return this.#chunks[index];
+  }
+
   /** The views of one piece. */
   chunk(index: number): Chunk {
     let chunk = this.#chunks[index];

@@ -1,8 +1,35 @@
-import { BatonError, connect, EADDRINUSE, ECONNREFUSED, type Fd, listen, unlink } from "@baton/linux";
+import { lstatSync } from "node:fs";
+import { BatonError, connect, EADDRINUSE, ECONNREFUSED, type Fd, listen, umask, unlink } from "@baton/linux";
+
+/** A listening UNIX socket and the removal of its file. */
+export interface UnixListener {
+  readonly fd: Fd;
+  /** Removes the socket's file, unless another one stands there by now. May be called again. */
+  removeFile(): void;
+}
+
+/** Like {@link listenUnix}, with a file that only its owner may connect to and that can be removed again. */
+export function openUnixListener(path: string): UnixListener {
+  const mask = umask(0o177);
+  let fd: Fd;
+  try {
+    fd = listenUnix(path);
+  } finally {
+    umask(mask);
+  }
+  const own = lstatSync(path);
+  return {
+    fd,
+    removeFile() {
+      const now = lstatSync(path, { throwIfNoEntry: false });
+      if (now?.ino === own.ino && now.dev === own.dev) unlink(path);
+    },
+  };
+}
 
 /**
- * A listening UNIX socket at `path`, non-blocking. A socket that a dead process left behind is replaced.
- * Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH` for a path that cannot be had.
+ * A listening UNIX socket at `path`, non-blocking. A socket that a dead process left behind is replaced; what is no
+ * socket is left alone. Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH` for a path that cannot be had.
  */
 export function listenUnix(path: string): Fd {
   const address = { kind: "unix" as const, path };
@@ -12,6 +39,12 @@ export function listenUnix(path: string): Fd {
     if (!BatonError.is(error)) throw error;
     if (error.errno !== EADDRINUSE) {
       throw new BatonError("SOCKET_PATH", `Cannot listen at ${path}: ${error.message}`, { cause: error });
+    }
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) {
+      throw new BatonError("SOCKET_PATH", `Cannot listen at ${path}: there is a file that is no socket`, {
+        cause: error,
+        hint: "Choose another path, or remove it",
+      });
     }
     if (isAlive(path)) {
       throw new BatonError("SOCKET_IN_USE", `Cannot listen at ${path}: another process does already`, {

@@ -1,6 +1,7 @@
 import type { Command } from "./command.js";
 import { errorClass } from "./error-class.js";
 import type { EventDescription } from "./event-table.js";
+import { markdownTable } from "./markdown-table.js";
 import { type Members, type Schema, schemaName } from "./schema.js";
 
 /** The reference of commands and events as Markdown: what `docs/qmp.md` holds between its marks. */
@@ -11,19 +12,20 @@ export function renderReference(commands: readonly Command[], events: readonly E
     ...commands.flatMap(renderCommand),
     "## Events",
     "",
-    "| event | data | sent when |",
-    "| --- | --- | --- |",
-    ...events.map(({ name, data, doc }) => `| \`${name}\` | ${inlineMembers(data) || "none"} | ${doc} |`),
+    ...markdownTable(
+      ["event", "data", "sent when"],
+      events.map(({ name, data, doc }) => [`\`${name}\``, inlineMembers(data) || "none", doc]),
+    ),
   ].join("\n");
 }
 
 function renderCommand(command: Command): string[] {
   const lines = [`### ${command.name}`, "", command.doc, ""];
   const args = memberRows(command.arguments, "");
-  if (args.length > 0) lines.push("| argument | type | |", "| --- | --- | --- |", ...args, "");
+  if (args.length > 0) lines.push(...markdownTable(["argument", "type", ""], args), "");
   lines.push(`Returns ${returnsText(command.returns)}.`, "");
   const rows = memberRows(membersOf(command.returns), "");
-  if (rows.length > 0) lines.push("| member | type | |", "| --- | --- | --- |", ...rows, "");
+  if (rows.length > 0) lines.push(...markdownTable(["member", "type", ""], rows), "");
   const errors = Object.entries(command.errors ?? {});
   if (errors.length > 0) {
     lines.push("Errors:", "", ...errors.map(([code, doc]) => `- \`${errorClass(code)}\` (\`${code}\`): ${doc}`), "");
@@ -43,10 +45,10 @@ function membersOf(schema: Schema): Members {
   return schema.kind === "object" ? schema.members : {};
 }
 
-function memberRows(members: Members, prefix: string): string[] {
+function memberRows(members: Members, prefix: string): string[][] {
   return Object.entries(members).flatMap(([name, { type, optional, doc }]) => {
     const meaning = [optional ? "optional" : "", doc ?? ""].filter((text) => text !== "").join("; ");
-    const own = `| \`${prefix}${name}\` | ${schemaName(type)} | ${meaning} |`;
+    const own = [`\`${prefix}${name}\``, schemaName(type), meaning];
     return [own, ...memberRows(membersOf(type), `${prefix}${name}${type.kind === "array" ? "[]" : ""}.`)];
   });
 }

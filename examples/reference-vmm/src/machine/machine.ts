@@ -21,6 +21,7 @@ import {
   setPit,
   setVcpuState,
   setXcrs,
+  threadPool,
   VcpuGroup,
   type Vm,
   writeAcpi,
@@ -97,6 +98,7 @@ export class Machine {
     try {
       options.signal?.throwIfAborted();
       const kvm = Kvm.open();
+      threadPool.prestart(config.vcpus ?? 1).catch(() => {});
       undo.push(() => kvm.close());
       const block = config.memory.block ?? createBlock(config);
       if (config.memory.block === undefined) undo.push(() => block.close());

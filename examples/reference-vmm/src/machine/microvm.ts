@@ -1,9 +1,10 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { aml, type BusDevice, bootLayout, type CpuTopology, cpuPlace, fadt, madt, table } from "@baton/core-kvm";
-import { gedAml, gedLayout } from "../platform/acpi-ged.js";
+import { gedLayout } from "../platform/acpi-ged.js";
 import { RTC_SHARED_BYTES } from "../platform/rtc.js";
 import { Uart16550, type UartOptions } from "../platform/uart-16550.js";
+import { gedAml } from "./ged-aml.js";
 
 /** Ports and interrupts of the microvm machine's fixed devices. */
 export const microvmLayout = {

@@ -1,4 +1,4 @@
-import { aml, type BusHandler, type HandlerContext } from "@baton/core-kvm";
+import type { BusHandler, HandlerContext } from "@baton/core-kvm";
 
 /** Guest physical addresses and interrupt of the generic event device, as QEMU's microvm has them. */
 export const gedLayout = {
@@ -12,9 +12,11 @@ export const gedLayout = {
   resetValue: 0x42,
 } as const;
 
-const EVENT_POWER_BUTTON = 2;
+/** The bit of the event register that stands for the power button. */
+export const EVENT_POWER_BUTTON = 2;
 const SLEEP_ENABLE = 0x20;
-const SLEEP_TYPE_S5 = 5;
+/** The sleep type that the sleep control register takes for "powered off". */
+export const SLEEP_TYPE_S5 = 5;
 
 /** What the generic event device's instances are told. */
 export interface GedOptions {
@@ -50,29 +52,4 @@ export function acpiGed(context: HandlerContext): BusHandler {
 export function pressPowerButton(shared: SharedArrayBuffer, setIrq: (gsi: number, level: boolean) => void): void {
   Atomics.or(new Int32Array(shared, 0, 1), 0, EVENT_POWER_BUTTON);
   setIrq(gedLayout.gsi, true);
-}
-
-/** The device's and the power button's part of the DSDT, and the sleep state that powers the machine off. */
-export function gedAml(): aml.Aml {
-  return aml.concat(
-    aml.scope(
-      "\\_SB",
-      aml.device(
-        "GED",
-        aml.name("_HID", aml.string("ACPI0013")),
-        aml.name("_UID", aml.string("GED")),
-        aml.name("_CRS", aml.resources(aml.interrupt(gedLayout.gsi, "edge"))),
-        aml.operationRegion("EREG", "memory", gedLayout.events, 4),
-        aml.field("EREG", "dword", [["ESEL", 32]]),
-        aml.method(
-          "_EVT",
-          1,
-          aml.store(aml.path("ESEL"), aml.local(0)),
-          aml.when(aml.and(aml.local(0), aml.integer(EVENT_POWER_BUTTON)), aml.notify("\\_SB.PWRB", 0x80)),
-        ),
-      ),
-      aml.device("PWRB", aml.name("_HID", aml.eisaId("PNP0C0C")), aml.name("_UID", aml.integer(0))),
-    ),
-    aml.name("\\_S5", aml.pkg(aml.integer(SLEEP_TYPE_S5), aml.integer(0), aml.integer(0), aml.integer(0))),
-  );
 }

@@ -1,5 +1,5 @@
 import type { BusHandler, HandlerContext } from "@baton/core-kvm";
-import { SharedLock } from "@baton/core-kvm";
+import { SharedLock } from "@baton/core-kvm/handler";
 import { signalEventfd } from "@baton/linux";
 import { SharedRing } from "./shared-ring.js";
 

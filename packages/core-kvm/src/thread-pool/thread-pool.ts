@@ -8,6 +8,8 @@ const here = createRequire(import.meta.url);
 /** A started thread of the pool. */
 export interface PooledThread {
   readonly worker: Worker;
+  /** Resolves when the thread has loaded its libraries; work may be assigned before. */
+  readonly ready: Promise<void>;
   /** Sends the work and routes the thread's messages to `onMessage` until it has said `released`, or died. */
   assign(assignment: Assignment, onMessage: (message: unknown) => void, transfer?: readonly object[]): void;
   /** Wakes the thread out of any system call; called before the process exits. */
@@ -21,18 +23,33 @@ export interface PooledThread {
  */
 class ThreadPool {
   readonly #idle: PooledThread[] = [];
+  /** Threads that have been asked for and that nobody has been promised. */
+  readonly #starting: Promise<PooledThread>[] = [];
   readonly #busy = new Set<PooledThread>();
   #hooked = false;
 
-  /** Starts threads until `count` are idle; resolves when they are ready for work. */
+  /** Starts threads until `count` are idle or under way; resolves when those are ready for work. */
   async prestart(count: number): Promise<void> {
-    const missing = Math.max(0, count - this.#idle.length);
-    this.#idle.push(...(await Promise.all(Array.from({ length: missing }, () => this.#start()))));
+    const missing = Math.max(0, count - this.#idle.length - this.#starting.length);
+    for (let i = 0; i < missing; i++) {
+      const start = this.#start();
+      start.catch(() => {});
+      this.#starting.push(start);
+    }
+    const starting = [...this.#starting];
+    const threads = await Promise.all(starting);
+    starting.forEach((start, i) => {
+      const index = this.#starting.indexOf(start);
+      if (index < 0) return;
+      this.#starting.splice(index, 1);
+      this.#idle.push(threads[i] as PooledThread);
+    });
+    await Promise.all([...threads, ...this.#idle].map((thread) => thread.ready));
   }
 
-  /** Takes an idle thread, or starts one. */
+  /** Takes an idle thread, or one that is being started, or starts one. */
   async acquire(): Promise<PooledThread> {
-    const thread = this.#idle.pop() ?? (await this.#start());
+    const thread = this.#idle.pop() ?? (await (this.#starting.shift() ?? this.#start()));
     this.#busy.add(thread);
     thread.worker.ref();
     return thread;
@@ -74,8 +91,13 @@ class ThreadPool {
       worker.once("error", reject);
     });
     worker.removeAllListeners("error");
+    const ready = new Promise<void>((resolve) => {
+      worker.once("message", () => resolve());
+      worker.once("exit", () => resolve());
+    });
     const thread: PooledThread = {
       worker,
+      ready,
       interrupt: undefined,
       assign(assignment, onMessage, transfer = []) {
         worker.on("message", onMessage);
@@ -84,7 +106,9 @@ class ThreadPool {
     };
     worker.on("error", (error) => this.#lost(thread, error));
     worker.on("exit", () => this.#lost(thread, undefined));
-    worker.unref();
+    ready.then(() => {
+      if (!this.#busy.has(thread)) worker.unref();
+    });
     return thread;
   }
 

@@ -38,6 +38,7 @@ export interface ErrorReport {
 
 /** What a vCPU's thread says. */
 export type VcpuMessage =
+  /** The thread has loaded its libraries, or the handlers of its assignment. */
   | { readonly type: "ready" }
   | { readonly type: "paused"; readonly sequence: number }
   | { readonly type: "exit"; readonly exit: VcpuExit }

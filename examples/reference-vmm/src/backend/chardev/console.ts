@@ -5,6 +5,7 @@ import {
   BatonError,
   eventfd,
   type Fd,
+  makeRaw,
   O_APPEND,
   O_CREAT,
   O_NOCTTY,
@@ -15,13 +16,12 @@ import {
   openPty,
   setNonblocking,
   signalEventfd,
-  unlink,
 } from "@baton/linux";
 import type { ConsoleBackend, SerialDevice } from "../../config.js";
 import type { Machine } from "../../machine/machine.js";
 import { microvmLayout } from "../../machine/microvm.js";
 import type { Uart16550 } from "../../platform/uart-16550.js";
-import { listenUnix } from "../unix-listener.js";
+import { openUnixListener } from "../unix-listener.js";
 import type { ChardevServiceOptions } from "./service.js";
 
 const here = createRequire(import.meta.url);
@@ -34,6 +34,22 @@ const LINGER_MS = 2;
 /** How long {@link ConsolePort.flush} waits for a descriptor that does not take what is written. */
 const FLUSH_TIMEOUT_MS = 100;
 
+/** The descriptors that the back end's service reads and writes; -1 for none. */
+interface ServiceFds {
+  readonly outputFd: number;
+  readonly inputFd: number;
+  readonly listenFd: number;
+  readonly pty: boolean;
+}
+
+/** What {@link ConsolePort.open} has opened. */
+interface ConsoleParts {
+  readonly fds: Fd[];
+  readonly service?: ServiceFds;
+  readonly path?: string;
+  readonly removeFile?: () => void;
+}
+
 /** A serial port's back end: made before the machine, attached to it, and closed after it. */
 export class ConsolePort {
   readonly backend: ConsoleBackend;
@@ -43,7 +59,8 @@ export class ConsolePort {
   readonly #fds: Fd[];
   readonly #output: Fd | undefined;
   readonly #input: Fd | undefined;
-  readonly #service: { readonly outputFd: number; readonly inputFd: number; readonly listenFd: number } | undefined;
+  readonly #service: ServiceFds | undefined;
+  readonly #removeFile: (() => void) | undefined;
   #handle: ServiceHandle | undefined;
   #drainStream: (() => void) | undefined;
   #detachStream: (() => void) | undefined;
@@ -51,15 +68,13 @@ export class ConsolePort {
   #thread: DeviceThread | undefined;
   #closed = false;
 
-  private constructor(
-    device: SerialDevice,
-    parts: { fds: Fd[]; service?: { outputFd: number; inputFd: number; listenFd: number }; path?: string },
-  ) {
+  private constructor(device: SerialDevice, parts: ConsoleParts) {
     this.backend = device.backend;
     this.policy = device.policy;
     this.path = parts.path;
     this.#fds = parts.fds;
     this.#service = parts.service;
+    this.#removeFile = parts.removeFile;
     if (parts.service !== undefined) {
       this.#output = eventfd({ nonblock: true });
       this.#input = eventfd({ nonblock: true });
@@ -70,7 +85,9 @@ export class ConsolePort {
   /** Opens what the back end needs. Errors name its path: `CHARDEV_OPEN`, `SOCKET_IN_USE`. */
   static open(device: SerialDevice): ConsolePort {
     const { backend } = device;
-    const service = (outputFd: number, inputFd = -1, listenFd = -1) => ({ outputFd, inputFd, listenFd });
+    const service = (outputFd: number, inputFd = -1, listenFd = -1): ServiceFds => {
+      return { outputFd, inputFd, listenFd, pty: false };
+    };
     switch (backend.kind) {
       case "stream":
         return new ConsolePort(device, { fds: [] });
@@ -84,18 +101,12 @@ export class ConsolePort {
         return new ConsolePort(device, { fds: [fd], service: service(fd.raw) });
       }
       case "unix": {
-        const fd = opening(`socket ${backend.path}`, () => listenUnix(backend.path));
-        return new ConsolePort(device, { fds: [fd], service: service(-1, -1, fd.raw) });
+        const { fd, removeFile } = opening(`socket ${backend.path}`, () => openUnixListener(backend.path));
+        return new ConsolePort(device, { fds: [fd], service: service(-1, -1, fd.raw), removeFile });
       }
       case "pty": {
-        const { master, slavePath } = openPty();
-        setNonblocking(master, true);
-        const slave = open(slavePath, O_RDWR | O_NOCTTY);
-        return new ConsolePort(device, {
-          fds: [master, slave],
-          service: service(master.raw, master.raw),
-          path: slavePath,
-        });
+        const { master, path } = openRawPty();
+        return new ConsolePort(device, { fds: [master], service: { ...service(master.raw, master.raw), pty: true }, path });
       }
       default:
         return backend satisfies never;
@@ -124,7 +135,8 @@ export class ConsolePort {
     };
     this.#thread = await DeviceThread.shared();
     const module = pathToFileURL(here.resolve("@baton/reference-vmm/chardev")).href;
-    this.#handle = await this.#thread.serve({ module, factory: "chardevService", options });
+    const failed = (error: BatonError) => machine.vcpus.threads[0]?.emit("failed", error);
+    this.#handle = await this.#thread.serve({ module, factory: "chardevService", options }, { onFailed: failed });
   }
 
   #attachStream(machine: Machine): void {
@@ -212,7 +224,21 @@ export class ConsolePort {
     this.#closed = true;
     await this.detach();
     for (const fd of this.#fds) fd.close();
-    if (this.backend.kind === "unix") unlink(this.backend.path);
+    this.#removeFile?.();
+  }
+}
+
+/** A pseudo-terminal that passes every byte as it is; its other side is closed until somebody opens it. */
+function openRawPty(): { readonly master: Fd; readonly path: string } {
+  const { master, slavePath } = openPty();
+  try {
+    setNonblocking(master, true);
+    using slave = open(slavePath, O_RDWR | O_NOCTTY);
+    makeRaw(slave);
+    return { master, path: slavePath };
+  } catch (error) {
+    master.close();
+    throw error;
   }
 }
 

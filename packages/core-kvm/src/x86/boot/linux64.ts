@@ -82,18 +82,18 @@ export function enterLinux64(vcpu: Vcpu, memory: GuestMemory, entry: bigint): vo
   });
 }
 
-/** One PML4, one PDPT and four page directories of 2 MiB pages. */
+/** One PML4, one PDPT and four page directories of 2 MiB pages, one after the other. */
 function writeIdentityMap(memory: GuestMemory): void {
-  const pml4 = bootLayout.pageTables;
-  const pdpt = pml4 + 0x1000n;
-  memory.fill(pml4, 0x2000n, 0);
-  memory.writeU64(pml4, pdpt | PAGE_PRESENT_WRITE);
-  for (let gib = 0n; gib < 4n; gib++) {
-    const directory = pdpt + 0x1000n * (gib + 1n);
-    memory.writeU64(pdpt + gib * 8n, directory | PAGE_PRESENT_WRITE);
-    const entries = new Struct(4096);
-    for (let i = 0n; i < 512n; i++)
-      entries.setU64(Number(i * 8n), (gib << 30n) | (i << 21n) | PAGE_HUGE | PAGE_PRESENT_WRITE);
-    memory.write(directory, entries.bytes);
+  const PAGE = 0x1000;
+  const tables = new Struct(6 * PAGE);
+  const address = (page: number) => bootLayout.pageTables + BigInt(page * PAGE);
+  tables.setU64(0, address(1) | PAGE_PRESENT_WRITE);
+  for (let gib = 0; gib < 4; gib++) {
+    tables.setU64(PAGE + gib * 8, address(2 + gib) | PAGE_PRESENT_WRITE);
+    for (let i = 0; i < 512; i++) {
+      const page = (BigInt(gib) << 30n) | (BigInt(i) << 21n);
+      tables.setU64((2 + gib) * PAGE + i * 8, page | PAGE_HUGE | PAGE_PRESENT_WRITE);
+    }
   }
+  memory.write(bootLayout.pageTables, tables.bytes);
 }

@@ -116,8 +116,7 @@ function writeCmdline(memory: GuestMemory, cmdline: string, kernelLimit: number)
       `The kernel command line has ${bytes.length} bytes; this kernel takes ${limit}`,
     );
   }
-  memory.write(bootLayout.cmdline, bytes);
-  memory.writeU8(bootLayout.cmdline + BigInt(bytes.length), 0);
+  memory.write(bootLayout.cmdline, Uint8Array.of(...bytes, 0));
   return bytes.length;
 }
 

@@ -1,4 +1,5 @@
 import type { GuestMemory } from "@baton/memory";
+import { Struct } from "../../struct.js";
 import type { DescriptorTable, Registers, Segment } from "../registers.js";
 import { bootLayout } from "./layout.js";
 
@@ -54,8 +55,10 @@ const gdtEntries = {
 /** Writes the descriptor table that a boot protocol asks for; segments must agree with it. */
 export function writeGdt(memory: GuestMemory, kind: keyof typeof gdtEntries): DescriptorTable {
   const entries = gdtEntries[kind];
+  const table = new Struct(entries.length * 8);
   entries.forEach((entry, i) => {
-    memory.writeU64(bootLayout.gdt + BigInt(i * 8), entry);
+    table.setU64(i * 8, entry);
   });
+  memory.write(bootLayout.gdt, table.bytes);
   return { base: bootLayout.gdt, limit: entries.length * 8 - 1 };
 }
