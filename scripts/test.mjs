@@ -44,9 +44,7 @@ function runChecks() {
   for (const check of checks) {
     const started = performance.now();
     const turbo = ["run", check.turbo, "--continue", "--concurrency=2", "--output-logs=errors-only"];
-    const ok = check.turbo
-      ? runQuietly("turbo", turbo)
-      : runQuietly(join(root, check.command), check.args);
+    const ok = check.turbo ? runQuietly("turbo", turbo) : runQuietly(join(root, check.command), check.args);
     console.log(`${ok ? "ok    " : "FAILED"}  ${check.name} (${seconds(started)})`);
     if (!ok) failed.push(check.name);
   }

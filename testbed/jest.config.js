@@ -1,4 +1,1 @@
-import base from "../jest.base.js";
-
-/** One testbed at a time: each takes a CPU. */
-export default { ...base, maxWorkers: 1 };
+export { default } from "../jest.base.js";

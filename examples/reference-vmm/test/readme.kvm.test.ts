@@ -40,7 +40,8 @@ const blocks: readonly Block[] = pages.flatMap((page) =>
     output,
   })),
 );
-const marked = (mark: string) => blocks.filter((block) => block.mark === mark).map((block) => [block.page, block] as const);
+const marked = (mark: string) =>
+  blocks.filter((block) => block.mark === mark).map((block) => [block.page, block] as const);
 
 describe("the documentation", () => {
   it.each(marked("quote"))("%s quotes a file as it is", (_, { argument, code }) => {

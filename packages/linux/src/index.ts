@@ -418,6 +418,7 @@ export {
   isatty,
   makeRaw,
   openPty,
+  type RawOptions,
   restore,
   setWindowSize,
   type TerminalState,

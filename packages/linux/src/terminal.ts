@@ -56,11 +56,17 @@ export function restore(fd: FdLike, state: TerminalState): void {
   ioctl(fd, TCSETS2, state.termios2, "TCSETS2");
 }
 
+/** Options of {@link makeRaw}. */
+export interface RawOptions {
+  /** Leaves output as it is: line feeds still return to the first column. */
+  readonly keepOutput?: boolean;
+}
+
 /**
  * Makes a terminal pass every byte as it is, without echo, lines or signals, and returns its earlier settings.
  * The mode outlives the process. cfmakeraw(3).
  */
-export function makeRaw(fd: FdLike): TerminalState {
+export function makeRaw(fd: FdLike, options: RawOptions = {}): TerminalState {
   const before = getTerminalState(fd);
   const bytes = before.termios2.slice();
   const flags = new Uint32Array(bytes.buffer, termios2.c_iflag, 4);
@@ -68,7 +74,7 @@ export function makeRaw(fd: FdLike): TerminalState {
     flags[index] = (flags[index] as number) & ~bits;
   };
   clear(termios2.c_iflag / 4, IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | INPCK | IXON);
-  clear(termios2.c_oflag / 4, OPOST);
+  if (!options.keepOutput) clear(termios2.c_oflag / 4, OPOST);
   clear(termios2.c_lflag / 4, ECHO | ECHONL | ICANON | ISIG | IEXTEN);
   clear(termios2.c_cflag / 4, CSIZE | PARENB);
   flags[termios2.c_cflag / 4] = (flags[termios2.c_cflag / 4] as number) | CS8;

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 import { readFileSync } from "node:fs";
+import { threadPool } from "@baton/core-kvm";
 import { BatonError } from "@baton/linux";
 import { helpText, parseCommandLine } from "../options/command-line.js";
 import { exitCode } from "./exit-code.js";
@@ -24,9 +25,16 @@ async function main(args: readonly string[]): Promise<number> {
   else if (line.kind === "version") {
     const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8"));
     process.stdout.write(`baton ${version}\n`);
-  } else return (await import("./run.js")).runVmm(line.options);
+  } else {
+    threadPool.prestart(line.options.smp?.cpus ?? 1).catch(() => {});
+    return (await import("./run.js")).runVmm(line.options);
+  }
   return exitCode.ok;
 }
+
+// Whoever reads them may leave early.
+process.stdout.on("error", () => {});
+process.stderr.on("error", () => {});
 
 try {
   process.exitCode = await main(process.argv.slice(2));

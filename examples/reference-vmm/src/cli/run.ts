@@ -1,4 +1,4 @@
-import { BatonError } from "@baton/linux";
+import { BatonError, exitImmediately } from "@baton/linux";
 import type { ConsoleBackend, DeviceDescription } from "../config.js";
 import { serial } from "../config.js";
 import { createVm } from "../create-vm.js";
@@ -8,19 +8,20 @@ import { vmConfig } from "../options/vm-config.js";
 import { QmpServer } from "../surface/qmp/server.js";
 import type { VirtualMachine, VmOutcome } from "../virtual-machine.js";
 import { announceReady, isDaemonChild, spawnDaemon } from "./daemonize.js";
-import { exitCodeOf } from "./exit-code.js";
+import { exitCode, exitCodeOf } from "./exit-code.js";
 import { createLogger, type Logger } from "./logger.js";
 import { writePidfile } from "./pidfile.js";
 import { ConsoleTerminal } from "./terminal.js";
 
-/** How long a clean end may take before the process leaves without it. */
-const CLOSE_TIMEOUT_MS = 1000;
+/** How long one step of a clean end may take before the process leaves without it. */
+const CLOSE_TIMEOUT_MS = 2000;
 
 /** Runs a VM as the command line asks; resolves to the exit code when it has ended and everything is cleaned up. */
 export async function runVmm(options: VmmOptions): Promise<number> {
-  const usesStdio = serialBackend(options)?.kind === "stdio" || options.qmp.some((address) => address.kind === "stdio");
+  const onStdio = [serialBackend(options), ...options.qmp].filter((user) => user?.kind === "stdio").length;
+  if (onStdio > 1) throw optionError("qmp", "standard input and output are taken already");
   if (options.daemonize) {
-    if (usesStdio) throw optionError("daemonize", "cannot be used with a console or QMP on stdio");
+    if (onStdio > 0) throw optionError("daemonize", "cannot be used with a console or QMP on stdio");
     if (!isDaemonChild()) return spawnDaemon();
   }
   return new Vmm(options, createLogger(options.logFile)).run();
@@ -41,7 +42,8 @@ class Vmm {
   readonly #log: Logger;
   readonly #undo: (() => void | Promise<void>)[] = [];
   #vm: VirtualMachine | undefined;
-  #quit: (reason: "host-signal" | "host-ui" | "host-qmp-quit") => void = () => {};
+  #end: (outcome: VmOutcome) => void = () => {};
+  #loggedError: unknown;
 
   constructor(options: VmmOptions, log: Logger) {
     this.#options = options;
@@ -49,23 +51,23 @@ class Vmm {
   }
 
   async run(): Promise<number> {
-    const removeSignals = this.#catchSignals();
+    const release = this.#catchEnds();
     try {
       const outcome = await this.#runVm();
       return exitCodeOf(outcome);
     } finally {
       await this.#cleanUp();
-      removeSignals();
+      release();
     }
   }
 
   async #runVm(): Promise<VmOutcome> {
     const options = this.#options;
     const abort = new AbortController();
-    const quit = new Promise<VmOutcome>((resolve) => {
-      this.#quit = (reason) => {
-        abort.abort(new BatonError("INTERRUPTED", "Interrupted before the VM was set up"));
-        resolve({ reason: "shutdown", cause: reason });
+    const ended = new Promise<VmOutcome>((resolve) => {
+      this.#end = (outcome) => {
+        abort.abort(outcome.error ?? new BatonError("INTERRUPTED", "Interrupted before the VM was set up"));
+        resolve(outcome);
       };
     });
     if (options.pidfile !== undefined) this.#undo.push(writePidfile(options.pidfile));
@@ -73,19 +75,33 @@ class Vmm {
     this.#vm = vm;
     this.#undo.push(() => vm.close());
     vm.onEvent((event) => {
-      if (event.type === "internal-error") this.#log.error(event.error.message);
+      if (event.type === "internal-error") this.#logError(event.error);
       else if (event.type === "run-state") this.#log.info(`run state: ${event.from} -> ${event.to}`);
     });
     if (vm.consolePath !== undefined) process.stderr.write(`serial port on ${vm.consolePath}\n`);
     const servers = await this.#listen(vm);
     if (options.daemonize) announceReady();
-    await Promise.race([Promise.all(servers.map((server) => server.connected)), quit]);
+    await Promise.race([Promise.all(servers.map((server) => server.connected)), ended]);
     if (!options.startPaused && !abort.signal.aborted) await vm.start();
-    let outcome = await Promise.race([vm.wait(), quit]);
-    if (this.#staysPaused(outcome)) outcome = await quit;
-    if (outcome.reason === "internal-error") this.#log.error(outcome.error?.message ?? "the VM stopped on an error");
-    if (outcome.cause === "host-signal" || outcome.cause === "host-ui") await vm.shutdown(outcome.cause);
+    let outcome = await Promise.race([vm.wait(), ended]);
+    if (this.#staysPaused(outcome)) outcome = await ended;
+    if (outcome.error !== undefined) this.#logError(outcome.error);
+    const { cause } = outcome;
+    if (cause === "host-signal" || cause === "host-ui" || cause === "host-error") {
+      await vm.shutdown(cause).catch((error: BatonError) => this.#log.warn(error.message));
+    }
     return outcome;
+  }
+
+  /** Logs an error once, although it comes as an event and as the outcome. */
+  #logError(error: BatonError): void {
+    if (error === this.#loggedError) return;
+    this.#loggedError = error;
+    this.#log.error(error.message);
+  }
+
+  #quit(cause: "host-signal" | "host-ui" | "host-qmp-quit"): void {
+    this.#end({ reason: "shutdown", cause });
   }
 
   /** Whether the VM is left as it is for someone to look at, as QEMU leaves it. */
@@ -123,30 +139,52 @@ class Vmm {
       },
     });
     this.#undo.push(() => terminal.close());
-    return { kind: "fd", outputFd: 1, inputFd: terminal.inputFd };
+    return { kind: "fd", outputFd: terminal.outputFd, inputFd: terminal.inputFd };
   }
 
-  #catchSignals(): () => void {
+  /** Signals end the VM in order, and so does an error in this program that nobody caught. */
+  #catchEnds(): () => void {
     const onSignal = () => this.#quit("host-signal");
+    const onCrash = (error: unknown) => {
+      const text = error instanceof Error ? error.stack : String(error);
+      const crash = new BatonError("INTERNAL_ERROR", `an error in baton itself: ${text}`, { cause: error });
+      this.#logError(crash);
+      this.#end({ reason: "internal-error", cause: "host-error", error: crash });
+    };
     const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
     for (const signal of signals) process.on(signal, onSignal);
+    process.on("uncaughtException", onCrash);
     return () => {
       for (const signal of signals) process.off(signal, onSignal);
+      process.off("uncaughtException", onCrash);
     };
   }
 
+  /** Undoes everything in reverse order; where a step does not come to its end, the others are still done. */
   async #cleanUp(): Promise<void> {
-    const timer = setTimeout(() => {
-      this.#log.error("cleaning up takes too long; leaving without it");
-      process.exit(1);
-    }, CLOSE_TIMEOUT_MS * 5);
+    let stuck = false;
     for (const step of this.#undo.reverse()) {
       try {
-        await step();
+        stuck = !(await inTime(step)) || stuck;
       } catch (error) {
         this.#log.warn(`cleaning up: ${BatonError.from(error, "CLEAN_UP").message}`);
       }
     }
+    if (!stuck) return;
+    this.#log.error("cleaning up takes too long; leaving without it");
+    exitImmediately(exitCode.internalError);
+  }
+}
+
+/** Whether the work was done before the time was up. */
+async function inTime(work: () => void | Promise<void>): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<boolean>((resolve) => {
+    timer = setTimeout(() => resolve(false), CLOSE_TIMEOUT_MS);
+  });
+  try {
+    return await Promise.race([Promise.resolve(work()).then(() => true), late]);
+  } finally {
     clearTimeout(timer);
   }
 }

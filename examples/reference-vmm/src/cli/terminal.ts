@@ -1,5 +1,16 @@
 import { Socket } from "node:net";
-import { type Fd, isatty, makeRaw, restore, socketpair, type TerminalState } from "@baton/linux";
+import {
+  type Fd,
+  isatty,
+  makeRaw,
+  O_NOCTTY,
+  O_NONBLOCK,
+  O_WRONLY,
+  open,
+  restore,
+  socketpair,
+  type TerminalState,
+} from "@baton/linux";
 
 const PREFIX = 1;
 const HELP = [
@@ -22,11 +33,16 @@ export interface TerminalKeys {
 export class ConsoleTerminal {
   /** The descriptor from which the guest's input is read. */
   readonly inputFd: number;
+  /** The descriptor to which the guest's output goes. */
+  readonly outputFd: number;
+  readonly #output: Fd | undefined;
   readonly #pair: readonly [Fd, Fd] | undefined;
   #saved: TerminalState | undefined;
   #prefixed = false;
 
   constructor(keys: TerminalKeys) {
+    this.#output = openTerminal(1);
+    this.outputFd = this.#output?.raw ?? 1;
     if (!isatty(0)) {
       this.inputFd = 0;
       return;
@@ -45,6 +61,9 @@ export class ConsoleTerminal {
         toGuest.once("drain", () => process.stdin.resume());
       }
     });
+    // The terminal is gone: raw mode knows no other end of input.
+    process.stdin.on("end", () => keys.quit());
+    process.stdin.on("error", () => keys.quit());
     process.on("SIGCONT", this.#onContinue);
     process.on("SIGTSTP", this.#onStop);
     process.on("exit", this.#restore);
@@ -68,13 +87,18 @@ export class ConsoleTerminal {
     return Buffer.from(out);
   }
 
+  /** Raw but for line ends: guests without a terminal driver of their own send a bare line feed. */
   #enterRaw(): void {
-    const state = makeRaw(0);
-    this.#saved ??= state;
+    const before = makeRaw(0, { keepOutput: true });
+    this.#saved ??= before;
   }
 
+  /** A terminal that was closed has nothing to restore. */
   readonly #restore = (): void => {
-    if (this.#saved !== undefined) restore(0, this.#saved);
+    if (this.#saved === undefined) return;
+    try {
+      restore(0, this.#saved);
+    } catch {}
   };
 
   readonly #onContinue = (): void => this.#enterRaw();
@@ -86,6 +110,7 @@ export class ConsoleTerminal {
 
   /** Puts the terminal back. May be called again. */
   close(): void {
+    this.#output?.close();
     if (this.#pair === undefined) return;
     process.off("SIGCONT", this.#onContinue);
     process.off("SIGTSTP", this.#onStop);
@@ -95,5 +120,15 @@ export class ConsoleTerminal {
     this.#restore();
     this.#saved = undefined;
     this.#pair[0].close();
+  }
+}
+
+/** A terminal by a descriptor of one's own that does not block; undefined where the given one has to do. */
+function openTerminal(fd: number): Fd | undefined {
+  if (!isatty(fd)) return undefined;
+  try {
+    return open(`/proc/self/fd/${fd}`, O_WRONLY | O_NOCTTY | O_NONBLOCK);
+  } catch {
+    return undefined;
   }
 }

@@ -44,11 +44,14 @@ export class Program {
 
   /** Waits for output on standard output or standard error. */
   async sees(pattern: RegExp, where: "stdout" | "stderr" = "stdout"): Promise<RegExpExecArray> {
-    return until(() => {
-      const match = pattern.exec(this[where]);
-      if (match === null && this.end !== undefined) throw new Error(`ended with ${this.end}: ${this.stderr}`);
-      return match;
-    }, `${pattern} on ${where} (so far: ${JSON.stringify(this.stdout.slice(-200))}, ${JSON.stringify(this.stderr)})`);
+    return until(
+      () => {
+        const match = pattern.exec(this[where]);
+        if (match === null && this.end !== undefined) throw new Error(`ended with ${this.end}: ${this.stderr}`);
+        return match;
+      },
+      `${pattern} on ${where} (so far: ${JSON.stringify(this.stdout.slice(-200))}, ${JSON.stringify(this.stderr)})`,
+    );
   }
 
   /** Waits for the end and returns the exit code or signal. */

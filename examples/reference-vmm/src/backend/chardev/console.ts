@@ -106,7 +106,11 @@ export class ConsolePort {
       }
       case "pty": {
         const { master, path } = openRawPty();
-        return new ConsolePort(device, { fds: [master], service: { ...service(master.raw, master.raw), pty: true }, path });
+        return new ConsolePort(device, {
+          fds: [master],
+          service: { ...service(master.raw, master.raw), pty: true },
+          path,
+        });
       }
       default:
         return backend satisfies never;

@@ -3,7 +3,7 @@ import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, jest, test } from "@jest/globals";
 import { ensureTestbed, runInTestbed } from "../src/index.js";
 
-const rounds = Number(process.env.BATON_ROUNDS ?? 2);
+const rounds = Number(process.env.BATON_ROUNDS ?? (process.env.BATON_SOAK ? 10 : 2));
 jest.setTimeout(120_000 + rounds * 30_000);
 
 describe("the testbed", () => {
