@@ -45,6 +45,7 @@ export class VirtualMachine {
   readonly #outcome: Promise<VmOutcome>;
   #settle: (outcome: VmOutcome) => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
+  #resetRequested = false;
   #closing: Promise<void> | undefined;
 
   private constructor(config: VmConfig, machine: Machine, console: ConsolePort | undefined, initial: RunState) {
@@ -241,14 +242,26 @@ export class VirtualMachine {
   /** Work that nobody waits for; an error in it stops the VM. */
   #background(work: () => Promise<void>): void {
     this.#serialised(undefined, work).catch((error: unknown) => {
-      if (BatonError.is(error, "VM_CLOSED")) return;
-      this.#events.emit({ type: "internal-error", error: BatonError.from(error, "INTERNAL_ERROR") });
+      if (BatonError.is(error, "VM_CLOSED") || this.#run.state === "internal-error") return;
+      this.#fault(BatonError.from(error, "INTERNAL_ERROR"));
+    });
+  }
+
+  /** The guest asks for a reset; vCPUs that ask for the same one are answered together. */
+  #requestReset(): void {
+    if (this.#resetRequested) return;
+    this.#resetRequested = true;
+    this.#background(async () => {
+      try {
+        await this.#guestReset();
+      } finally {
+        this.#resetRequested = false;
+      }
     });
   }
 
   #onExit(exit: VcpuExit): void {
-    if (exit.reason === "shutdown") this.#background(() => this.#guestReset());
-    else if (exit.reason === "system-event") this.#background(() => this.#guestReset());
+    if (exit.reason === "shutdown" || exit.reason === "system-event") this.#requestReset();
     else {
       const error = new BatonError("GUEST_EXIT", `The guest cannot go on: ${describeExit(exit)}`, {
         details: { exit },
@@ -258,7 +271,7 @@ export class VirtualMachine {
   }
 
   #onDevice(event: DeviceEvent): void {
-    if (event.name === "reset") this.#background(() => this.#guestReset());
+    if (event.name === "reset") this.#requestReset();
     else if (event.name === "poweroff") {
       this.#background(() => this.#shutdown(true, "guest-shutdown", { reason: "shutdown", cause: "guest-shutdown" }));
     } else if (event.name === "panicked") this.#background(() => this.#panic());
@@ -279,7 +292,12 @@ export class VirtualMachine {
   async #reset(guest: boolean, reason: ShutdownCause): Promise<void> {
     const before = this.#run.state;
     await this.#halt();
-    this.#machine.reset();
+    try {
+      this.#machine.reset();
+    } catch (error) {
+      this.#fault(BatonError.from(error, "MACHINE_RESET"));
+      throw error;
+    }
     this.#events.emit({ type: "reset", guest, reason });
     if (before === "running") this.#machine.vcpus.resume();
     else if (needsReset(before)) this.#run.enter("prelaunch");
@@ -320,7 +338,12 @@ export class VirtualMachine {
   async #internalError(error: BatonError): Promise<void> {
     if (this.#run.state !== "running") return;
     await this.#halt();
-    this.#run.enter("internal-error");
+    this.#fault(error);
+  }
+
+  /** What the VM is in when it cannot go on. */
+  #fault(error: BatonError): void {
+    if (this.#run.allows("internal-error")) this.#run.enter("internal-error");
     this.#events.emit({ type: "internal-error", error });
     this.#events.emit({ type: "stop" });
     this.#settle({ reason: "internal-error", error });

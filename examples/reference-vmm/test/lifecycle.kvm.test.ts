@@ -1,4 +1,6 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { threadPool } from "@baton/core-kvm";
 import { guestPath, tickerCmdline } from "@baton/guests";
@@ -152,6 +154,17 @@ describeKvm("the lifecycle of a VM", () => {
       await expect(vm.resume()).rejects.toMatchObject({ code: "RESET_REQUIRED" });
     },
   );
+
+  it("stops with internal-error when the kernel of a reset guest is gone", async () => {
+    const directory = mkdtempSync(join(tmpdir(), "baton-reset-"));
+    const kernel = join(directory, "kernel");
+    writeFileSync(kernel, pvhProgram(SPIN));
+    await using vm = await createVm({ memory: { sizeMiB: 16 }, boot: { kernel } });
+    await vm.start();
+    rmSync(directory, { recursive: true });
+    await expect(vm.reset()).rejects.toMatchObject({ code: "KERNEL_NOT_READABLE" });
+    expect(vm.runState).toBe("internal-error");
+  });
 
   it("refuses a handler's module that does not exist, and leaves nothing behind", async () => {
     const before = liveFds().length;

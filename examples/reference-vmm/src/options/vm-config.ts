@@ -37,10 +37,11 @@ function memoryConfig(options: VmmOptions): VmConfig["memory"] {
   if (memoryBytes % (1n << 20n) !== 0n) throw optionError("m", `${memoryBytes} bytes are not whole MiB`);
   const sizeMiB = Number(memoryBytes >> 20n);
   const dump = machine.dumpGuestCore;
-  if (machine.memoryBackend !== undefined) {
-    const object = options.objects.get(machine.memoryBackend);
-    if (object === undefined)
-      throw optionError("machine", `memory-backend: there is no object '${machine.memoryBackend}'`);
+  const object = memoryObject(options);
+  if (object !== undefined) {
+    if (options.memPath !== undefined) {
+      throw optionError("mem-path", `guest memory is backed by object '${object.id}' already`);
+    }
     if (object.size !== memoryBytes) {
       throw new BatonError(
         "MEMORY_BACKEND_SIZE",
@@ -56,20 +57,25 @@ function memoryConfig(options: VmmOptions): VmConfig["memory"] {
       ...backendOf(object),
     };
   }
-  const object = options.objects.size === 1 ? [...options.objects.values()][0] : undefined;
-  if (object !== undefined && object.size === memoryBytes) {
-    return {
-      sizeMiB,
-      id: object.id,
-      prealloc: object.prealloc || options.memPrealloc,
-      dump: object.dump ?? dump,
-      ...backendOf(object),
-    };
-  }
   const path = options.memPath;
   const backend: { backend?: BackendOptions } =
     path === undefined ? {} : { backend: { kind: "file", path, share: machine.memShare ?? false } };
   return { sizeMiB, prealloc: options.memPrealloc, dump, ...backend };
+}
+
+/** The object that backs guest memory: the one that `-machine` names, or the only one. */
+function memoryObject({ machine, objects }: VmmOptions): MemoryObject | undefined {
+  const id = machine.memoryBackend;
+  if (id === undefined) {
+    if (objects.size > 1) {
+      const ids = [...objects.keys()].join(", ");
+      throw optionError("object", `several memory backends: ${ids}`, "Say which with -machine memory-backend=ID");
+    }
+    return [...objects.values()][0];
+  }
+  const object = objects.get(id);
+  if (object === undefined) throw optionError("machine", `memory-backend: there is no object '${id}'`);
+  return object;
 }
 
 function backendOf(object: MemoryObject): Pick<VmConfig["memory"], "backend" | "alignment"> {

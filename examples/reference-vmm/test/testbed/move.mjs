@@ -16,7 +16,7 @@ const ticks = (guest) => guest.output.match(/BATON TICK cpu=\d+/g) ?? [];
 
 await test(`a Linux guest with ${VCPUS} vCPUs under load is moved ${moves} times`, async () => {
   const block = RamBlock.create({ id: "pc.ram", size: 256n << 20n, backend: { kind: "memfd" } });
-  const words = "baton.count=1 baton.then=load baton.load-kib=64 baton.load-files=4";
+  const words = "baton.count=1 baton.then=load baton.load-kib=256 baton.load-files=4";
   const guest = new LinuxVm({ vcpus: VCPUS, words, block });
   await guest.create();
   const met = {};
