@@ -57,6 +57,21 @@ const wrongOptions: readonly (readonly [what: string, options: readonly string[]
     [...kernel, "-m", "64", ...ram("memory-backend-ram,id=ram0,size=128M")],
     /'ram0' has 128 MiB, but the guest has 64 MiB \(-m\); Make both the same size/,
   ],
+  [
+    "an only object of a size other than -m",
+    [...kernel, "-m", "64", "-object", "memory-backend-memfd,id=only,size=65M"],
+    /'only' has 65 MiB, but the guest has 64 MiB/,
+  ],
+  [
+    "several objects, none of them chosen",
+    [...kernel, "-object", "memory-backend-ram,id=a,size=1M", "-object", "memory-backend-ram,id=b,size=1M"],
+    /-object: several memory backends: a, b; Say which/,
+  ],
+  [
+    "two backings at once",
+    [...kernel, "-mem-path", "/tmp", ...ram("memory-backend-ram,id=ram0,size=256M")],
+    /-mem-path: guest memory is backed by object 'ram0' already/,
+  ],
   ["a backend that is not there", [...kernel, "-machine", "memory-backend=ram7"], /there is no object 'ram7'/],
   ["an object without an id", ["-object", "memory-backend-ram,size=1M"], /memory-backend-ram needs id=/],
   ["an object without a size", ["-object", "memory-backend-ram,id=r"], /memory-backend-ram 'r' needs size=/],
@@ -82,7 +97,9 @@ describeKvm("VMs that baton cannot make", () => {
     server = createServer();
     await new Promise<void>((resolve) => server.listen(living, resolve));
   });
-  afterAll(() => server.close());
+  afterAll(() => {
+    server.close();
+  });
 
   const file = (name: string, bytes: number) => scratch.write(name, new Uint8Array(bytes));
   const backend = (path: string, more = "") => [

@@ -1,5 +1,14 @@
 import { execFile } from "node:child_process";
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { dirname, join, relative } from "node:path";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
@@ -9,15 +18,19 @@ import { describeKvm } from "./support/kvm.js";
 
 const run = promisify(execFile);
 const root = fileURLToPath(new URL("../../../", import.meta.url));
-const pages = [
-  "README.md",
-  "CONTRIBUTING.md",
-  ...["architecture", "baton", "benchmarks", "embedding", "lifecycle", "qmp", "soak", "testing", "threat-model"].map(
-    (name) => `docs/${name}.md`,
-  ),
-  ...["packages/linux", "packages/memory", "packages/core-kvm"].map((directory) => `${directory}/README.md`),
-  ...["examples/reference-vmm", "examples/hello-kvm", "guests", "testbed", "bench"].map((name) => `${name}/README.md`),
-];
+const generated = new Set(["node_modules", "dist", "temp", "etc", "coverage", "docs/api"]);
+
+/** All pages of the repository, by their paths. */
+function findPages(directory: string): string[] {
+  return readdirSync(join(root, directory), { withFileTypes: true }).flatMap((entry) => {
+    const path = join(directory, entry.name);
+    if (entry.name.startsWith(".") || generated.has(entry.name) || generated.has(path)) return [];
+    if (entry.isDirectory()) return findPages(path);
+    return entry.name.endsWith(".md") ? [path] : [];
+  });
+}
+
+const pages = findPages("");
 
 /** A block of code behind a mark such as `<!-- run: hello.ts -->`. */
 interface Block {
@@ -44,6 +57,11 @@ const marked = (mark: string) =>
   blocks.filter((block) => block.mark === mark).map((block) => [block.page, block] as const);
 
 describe("the documentation", () => {
+  it.each(pages)("%s has a block of code behind each mark", (page) => {
+    const marks = readFileSync(join(root, page), "utf8").match(/^<!-- (run|file|quote|sh): /gm) ?? [];
+    expect(blocks.filter((block) => block.page === page)).toHaveLength(marks.length);
+  });
+
   it.each(marked("quote"))("%s quotes a file as it is", (_, { argument, code }) => {
     expect(code).toBe(readFileSync(join(root, argument), "utf8"));
   });

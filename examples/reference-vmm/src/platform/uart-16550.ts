@@ -78,6 +78,11 @@ export interface UartHost {
   readonly policy: OutputPolicy;
 }
 
+interface Register {
+  read(): number;
+  write(value: number): void;
+}
+
 /**
  * A 16550A UART whose registers and FIFOs lie in shared memory, so that every vCPU's thread answers it without asking
  * another. The guest's output and input pass through rings that a back end serves.
@@ -110,13 +115,13 @@ export class Uart16550 implements BusHandler {
   }
 
   read(offset: number): number {
-    return this.#locked(() => this.#readRegister(offset));
+    return this.#locked(() => this.#register(offset).read());
   }
 
   write(offset: number, _size: number, value: number): void {
     if (offset === 0 && (this.#get(W.lcr) & LCR_DLAB) === 0 && (this.#get(W.mcr) & MCR_LOOP) === 0)
       this.#transmit(value & 0xff);
-    else this.#locked(() => this.#writeRegister(offset, value & 0xff));
+    else this.#locked(() => this.#register(offset).write(value & 0xff));
   }
 
   /** Hands bytes to the guest; returns how many fitted. Callable from any thread. */
@@ -182,6 +187,10 @@ export class Uart16550 implements BusHandler {
     return this.#w[index] as number;
   }
 
+  #set(index: number, value: number): void {
+    this.#w[index] = value;
+  }
+
   #locked<T>(work: () => T): T {
     this.#lock.acquire();
     try {
@@ -197,7 +206,7 @@ export class Uart16550 implements BusHandler {
     const { output } = this;
     const limit = TX_CAPACITY - TX_RESERVE;
     if (this.#host.policy === "wait") {
-      while (output.length >= limit && !this.#interrupted()) {
+      while (output.length >= limit && !this.interrupted()) {
         this.#wakeReader();
         output.waitForRoom(100);
       }
@@ -209,10 +218,6 @@ export class Uart16550 implements BusHandler {
     this.#wakeReader();
   }
 
-  #interrupted(): boolean {
-    return this.interrupted();
-  }
-
   /** Set by whoever runs this instance: whether its thread has been asked to pause. */
   interrupted: () => boolean = () => true;
 
@@ -222,78 +227,72 @@ export class Uart16550 implements BusHandler {
     }
   }
 
-  #readRegister(offset: number): number {
-    const w = this.#w;
-    const latch = (this.#get(W.lcr) & LCR_DLAB) !== 0;
-    switch (offset) {
-      case 0: {
-        if (latch) return this.#get(W.dll);
-        const byte = this.input.shift();
-        if (this.input.length < RX_CAPACITY / 2 && Atomics.exchange(w, W.starved, 0) !== 0) this.#host.inputWanted();
-        return Math.max(byte, 0);
-      }
-      case 1:
-        return latch ? this.#get(W.dlm) : this.#get(W.ier);
-      case 2: {
-        const cause = this.#cause();
-        if (cause === 2) w[W.thre] = 0;
-        return cause | ((this.#get(W.fcr) & FCR_ENABLE) !== 0 ? IIR_FIFO : 0);
-      }
-      case 3:
-        return this.#get(W.lcr);
-      case 4:
-        return this.#get(W.mcr);
-      case 5: {
-        const lsr = this.#get(W.lsr);
-        w[W.lsr] = lsr & ~LSR_ERRORS;
-        return this.input.length > 0 ? lsr | LSR_DR : lsr;
-      }
-      case 6: {
-        const mcr = this.#get(W.mcr);
-        if ((mcr & MCR_LOOP) !== 0) return ((mcr & 0x0c) << 4) | ((mcr & 0x02) << 3) | ((mcr & 0x01) << 5);
-        const msr = this.#get(W.msr);
-        w[W.msr] = msr & 0xf0;
-        return msr;
-      }
-      default:
-        return this.#get(W.scr);
-    }
+  /** Offsets 0 to 7: what a read gives and what a write does. */
+  readonly #registers: readonly Register[] = [
+    { read: () => this.#takeInput(), write: (value) => this.#loopBack(value) },
+    { read: () => this.#get(W.ier), write: (value) => this.#setInterrupts(value) },
+    { read: () => this.#identify(), write: (value) => this.#controlFifo(value) },
+    { read: () => this.#get(W.lcr), write: (value) => this.#set(W.lcr, value) },
+    { read: () => this.#get(W.mcr), write: (value) => this.#set(W.mcr, value & 0x1f) },
+    { read: () => this.#lineStatus(), write: () => {} },
+    { read: () => this.#modemStatus(), write: () => {} },
+    { read: () => this.#get(W.scr), write: (value) => this.#set(W.scr, value) },
+  ];
+
+  /** Offsets 0 and 1 while the divisor latch is open. */
+  readonly #divisorLatch: readonly Register[] = [
+    { read: () => this.#get(W.dll), write: (value) => this.#set(W.dll, value) },
+    { read: () => this.#get(W.dlm), write: (value) => this.#set(W.dlm, value) },
+  ];
+
+  #register(offset: number): Register {
+    const latched = (this.#get(W.lcr) & LCR_DLAB) !== 0 ? this.#divisorLatch[offset] : undefined;
+    return latched ?? (this.#registers[offset & 7] as Register);
   }
 
-  #writeRegister(offset: number, value: number): void {
-    const w = this.#w;
-    const latch = (this.#get(W.lcr) & LCR_DLAB) !== 0;
-    switch (offset) {
-      case 0:
-        if (latch) w[W.dll] = value;
-        else {
-          if (!this.input.push(value)) w[W.lsr] = this.#get(W.lsr) | LSR_OE;
-          w[W.thre] = 1;
-        }
-        return;
-      case 1:
-        if (latch) w[W.dlm] = value;
-        else {
-          if ((value & ~this.#get(W.ier) & IER_THRI) !== 0) w[W.thre] = 1;
-          w[W.ier] = value & 0x0f;
-        }
-        return;
-      case 2:
-        if ((value & FCR_CLEAR_RX) !== 0) this.input.consume(this.input.length);
-        w[W.fcr] = value & 0xc9;
-        return;
-      case 3:
-        w[W.lcr] = value;
-        return;
-      case 4:
-        w[W.mcr] = value & 0x1f;
-        return;
-      case 7:
-        w[W.scr] = value;
-        return;
-      default:
-        return;
-    }
+  #takeInput(): number {
+    const byte = this.input.shift();
+    if (this.input.length < RX_CAPACITY / 2 && Atomics.exchange(this.#w, W.starved, 0) !== 0) this.#host.inputWanted();
+    return Math.max(byte, 0);
+  }
+
+  /** A byte sent while the UART talks to itself. */
+  #loopBack(value: number): void {
+    if (!this.input.push(value)) this.#set(W.lsr, this.#get(W.lsr) | LSR_OE);
+    this.#set(W.thre, 1);
+  }
+
+  #setInterrupts(value: number): void {
+    if ((value & ~this.#get(W.ier) & IER_THRI) !== 0) this.#set(W.thre, 1);
+    this.#set(W.ier, value & 0x0f);
+  }
+
+  /** Reading the identification acknowledges "transmitter empty". */
+  #identify(): number {
+    const cause = this.#cause();
+    if (cause === 2) this.#set(W.thre, 0);
+    return cause | ((this.#get(W.fcr) & FCR_ENABLE) !== 0 ? IIR_FIFO : 0);
+  }
+
+  #controlFifo(value: number): void {
+    if ((value & FCR_CLEAR_RX) !== 0) this.input.consume(this.input.length);
+    this.#set(W.fcr, value & 0xc9);
+  }
+
+  /** Reading the line status clears its errors. */
+  #lineStatus(): number {
+    const lsr = this.#get(W.lsr);
+    this.#set(W.lsr, lsr & ~LSR_ERRORS);
+    return this.input.length > 0 ? lsr | LSR_DR : lsr;
+  }
+
+  /** In loopback the modem's inputs are its outputs; reading clears the changes. */
+  #modemStatus(): number {
+    const mcr = this.#get(W.mcr);
+    if ((mcr & MCR_LOOP) !== 0) return ((mcr & 0x0c) << 4) | ((mcr & 0x02) << 3) | ((mcr & 0x01) << 5);
+    const msr = this.#get(W.msr);
+    this.#set(W.msr, msr & 0xf0);
+    return msr;
   }
 
   /** The interrupt identification of the most urgent cause; 1 for none. */

@@ -28,7 +28,7 @@ export class TickerDevices {
     return {
       read: async () => {
         this.reads++;
-        await this.#wait();
+        for (let i = 0; i < 4; i++) await this.#wait();
         return (this.#written + 1) >>> 0;
       },
       write: async (offset: number, _size: number, value: number) => {
