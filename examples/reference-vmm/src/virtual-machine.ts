@@ -150,16 +150,18 @@ export class VirtualMachine {
     });
   }
 
-  /** Resets the machine; it runs on if it ran before, or if it had crashed. */
+  /** Resets the machine; it runs on if it ran before. One that had crashed or shut down is then `prelaunch`, and waits. */
   reset(reason: ShutdownCause = "host-qmp-system-reset"): Promise<void> {
     return this.#serialised(undefined, () => this.#reset(false, reason));
   }
 
   /** Presses the power button; what the guest makes of it is its own affair. */
-  async powerdown(): Promise<void> {
-    const { platform, vm } = this.#machine;
-    pressPowerButton(platform.ged, (gsi, level) => setIrqLine(vm.fd.raw, gsi, level));
-    this.#events.emit({ type: "powerdown" });
+  powerdown(): Promise<void> {
+    return this.#serialised(undefined, async () => {
+      const { platform, vm } = this.#machine;
+      pressPowerButton(platform.ged, (gsi, level) => setIrqLine(vm.fd.raw, gsi, level));
+      this.#events.emit({ type: "powerdown" });
+    });
   }
 
   /** Ends the guest from outside, as a pulled plug; the VM stays open for inspection until {@link close}. */

@@ -4,6 +4,7 @@ import { threadPool } from "@baton/core-kvm";
 import { BatonError } from "@baton/linux";
 import { helpText, parseCommandLine } from "../options/command-line.js";
 import { exitCode } from "./exit-code.js";
+import { leave } from "./leave.js";
 
 /** Prints an error as a sentence that says what to do; only what was not foreseen comes with a stack. */
 function report(error: unknown): void {
@@ -37,9 +38,8 @@ process.stdout.on("error", () => {});
 process.stderr.on("error", () => {});
 
 try {
-  process.exitCode = await main(process.argv.slice(2));
+  leave(await main(process.argv.slice(2)));
 } catch (error) {
   report(error);
-  process.exitCode = exitCode.error;
+  leave(exitCode.error);
 }
-process.stdout.write("", () => process.exit());

@@ -54,7 +54,7 @@ class Demo {
     };
     this.#config = {
       memory: { sizeMiB: SIZE_MIB, block },
-      boot: { kernel: guestPath("hello"), cmdline: "primes=40000" },
+      boot: { kernel: guestPath("hello"), cmdline: "primes=300000" },
       devices: [serial({ onOutput })],
     };
   }

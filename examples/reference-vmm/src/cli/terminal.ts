@@ -14,9 +14,9 @@ import {
 
 const PREFIX = 1;
 const HELP = [
-  "Ctrl-A h    this help",
-  "Ctrl-A x    end the VM",
-  "Ctrl-A p    pause or resume the guest",
+  "Ctrl-A h       this help",
+  "Ctrl-A x       end the VM",
+  "Ctrl-A p       pause or resume the guest",
   "Ctrl-A Ctrl-A  send Ctrl-A to the guest",
 ];
 
@@ -53,7 +53,7 @@ export class ConsoleTerminal {
     const toGuest = new Socket({ fd: ownEnd.release() });
     toGuest.on("error", () => {});
     this.#enterRaw();
-    process.stderr.write("Ctrl-A h lists the keys, Ctrl-A x ends the VM.\r\n");
+    process.stderr.write("Ctrl-A h lists the keys, Ctrl-A x ends the VM.\n");
     process.stdin.on("data", (chunk: Buffer) => {
       const bytes = this.#filter(chunk, keys);
       if (bytes.length > 0 && !toGuest.write(bytes)) {
@@ -82,7 +82,7 @@ export class ConsoleTerminal {
       if (byte === PREFIX) out.push(byte);
       else if (byte === 0x78) keys.quit();
       else if (byte === 0x70) keys.togglePause();
-      else process.stderr.write(`\r\n${HELP.join("\r\n")}\r\n`);
+      else process.stderr.write(`\n${HELP.join("\n")}\n`);
     }
     return Buffer.from(out);
   }

@@ -6,7 +6,7 @@ import { renderReference } from "./reference.js";
 import { commandTable } from "./table.js";
 
 const path = fileURLToPath(new URL("../../../../docs/qmp.md", import.meta.url));
-const begin = "<!-- reference: written by BATON_UPDATE_DOCS=1 npm test -- reference -->\n\n";
+const begin = "<!-- reference: written by BATON_UPDATE_DOCS=1 npm test -- src/command/reference -->\n\n";
 const end = "\n\n<!-- end of reference -->";
 
 test("docs/qmp.md describes the command table as it is", () => {

@@ -193,6 +193,13 @@ function checkConfig(config: VmConfig): CpuTopology {
       `A guest cannot have ${sizeMiB} MiB of memory; whole MiB from 1 to ${MAX_MEMORY_MIB}`,
     );
   }
+  const { block } = config.memory;
+  if (block !== undefined && block.size !== BigInt(sizeMiB) << 20n) {
+    throw new BatonError(
+      "MEMORY_SIZE",
+      `Memory '${block.id}' has ${block.size} bytes, but the guest shall have ${sizeMiB} MiB`,
+    );
+  }
   const vcpus = config.vcpus ?? 1;
   const maxVcpus = config.maxVcpus ?? vcpus;
   if (!Number.isInteger(vcpus) || vcpus < 1 || !Number.isInteger(maxVcpus) || maxVcpus > MAX_VCPUS) {
@@ -285,7 +292,8 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: "
     );
   }
   vm.vcpus.forEach((vcpu, i) => {
-    setVcpuState(vcpu, state.vcpus[i] as (typeof state.vcpus)[number]);
+    const tsc = clock === "freeze" ? "value" : "offset";
+    setVcpuState(vcpu, state.vcpus[i] as (typeof state.vcpus)[number], { tsc });
   });
   setIrqchip(vm, state.irqchip);
   setPit(vm, state.pit);

@@ -39,7 +39,11 @@ export function i8042(context: HandlerContext): BusHandler {
         const byte = answers[value];
         if (byte !== undefined) answer(byte);
         if (value === COMMAND_RESET) reset();
-      } else if (words[2] === COMMAND_WRITE_OUTPUT && (value & 1) === 0) reset();
+        return;
+      }
+      const command = words[2];
+      words[2] = 0;
+      if (command === COMMAND_WRITE_OUTPUT && (value & 1) === 0) reset();
     },
   };
 }

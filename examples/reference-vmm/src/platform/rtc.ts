@@ -45,46 +45,82 @@ export function loadRtc(shared: SharedArrayBuffer, state: RtcState): void {
   cmos.set(state.cmos.subarray(0, cmos.length));
 }
 
+/** The time's registers in the order of their weight, with the numbers that each may hold. */
+const fields = [
+  [REGISTER.century, 0, 99],
+  [REGISTER.year, 0, 99],
+  [REGISTER.month, 1, 12],
+  [REGISTER.day, 1, 31],
+  [REGISTER.hours, 0, 23],
+  [REGISTER.minutes, 0, 59],
+  [REGISTER.seconds, 0, 59],
+  [REGISTER.weekday, 1, 7],
+] as const;
+const timeRegisters: ReadonlySet<number> = new Set(fields.map(([register]) => register));
+
+/** The numbers that the registers show at a time, in the order of {@link fields}. */
+function toFields(date: Date): readonly number[] {
+  const year = date.getUTCFullYear();
+  const day = [date.getUTCMonth() + 1, date.getUTCDate()];
+  const time = [date.getUTCHours(), date.getUTCMinutes(), date.getUTCSeconds()];
+  return [Math.floor(year / 100), year % 100, ...day, ...time, date.getUTCDay() + 1];
+}
+
+/** The time that the numbers mean, in milliseconds; impossible ones, such as 31 February, become the nearest possible. */
+function fromFields(values: readonly number[]): number {
+  const [century = 0, year = 0, month = 0, day = 0, hours = 0, minutes = 0, seconds = 0] = values.map((value, i) => {
+    const [, min, max] = fields[i] as (typeof fields)[number];
+    return Math.min(Math.max(value, min), max);
+  });
+  const date = new Date(0);
+  const lastDay = new Date(Date.UTC(2000 + (year % 4), month, 0)).getUTCDate();
+  date.setUTCFullYear(century * 100 + year, month - 1, Math.min(day, lastDay));
+  return date.setUTCHours(hours, minutes, seconds);
+}
+
 /**
- * An MC146818 real-time clock in UTC: time, date and 114 bytes of CMOS memory; setting the time moves the guest's clock,
- * never the host's. No alarm and no periodic interrupt. Offset 0 is port 0x70, offset 1 port 0x71.
+ * An MC146818 real-time clock in UTC, in 24-hour mode: time, date and 114 bytes of CMOS memory; setting the time moves
+ * the guest's clock, never the host's. Between setting and clearing the SET bit the time stands still, and its parts are
+ * taken together. No alarm and no periodic interrupt. Offset 0 is port 0x70, offset 1 port 0x71.
  */
 export function rtc(context: HandlerContext): BusHandler {
   const { offset, selected, cmos } = views(context.shared);
-  const now = () => new Date(Date.now() + (offset[0] as number) * 1000);
-  const encode = (value: number) =>
-    (cmos[STATUS_B] as number) & B_BINARY ? value : ((value / 10) << 4) | (value % 10);
-  const decode = (value: number) => ((cmos[STATUS_B] as number) & B_BINARY ? value : (value >> 4) * 10 + (value & 15));
-  const fields: Readonly<Record<number, readonly [get: (d: Date) => number, set: (d: Date, value: number) => void]>> = {
-    [REGISTER.seconds]: [(d) => d.getUTCSeconds(), (d, v) => d.setUTCSeconds(v)],
-    [REGISTER.minutes]: [(d) => d.getUTCMinutes(), (d, v) => d.setUTCMinutes(v)],
-    [REGISTER.hours]: [(d) => d.getUTCHours(), (d, v) => d.setUTCHours(v)],
-    [REGISTER.weekday]: [(d) => d.getUTCDay() + 1, () => {}],
-    [REGISTER.day]: [(d) => d.getUTCDate(), (d, v) => d.setUTCDate(v)],
-    [REGISTER.month]: [(d) => d.getUTCMonth() + 1, (d, v) => d.setUTCMonth(v - 1)],
-    [REGISTER.year]: [
-      (d) => d.getUTCFullYear() % 100,
-      (d, v) => d.setUTCFullYear(d.getUTCFullYear() - (d.getUTCFullYear() % 100) + v),
-    ],
-    [REGISTER.century]: [(d) => Math.floor(d.getUTCFullYear() / 100), () => {}],
+  const status = () => cmos[STATUS_B] as number;
+  const encode = (value: number) => (status() & B_BINARY ? value : (Math.floor(value / 10) << 4) | (value % 10));
+  const decode = (value: number) => (status() & B_BINARY ? value : (value >> 4) * 10 + (value & 15));
+  /** Puts the time into the registers, or sets the time to what they say. */
+  const freeze = () => {
+    const now = toFields(new Date(Date.now() + (offset[0] as number) * 1000));
+    for (const [i, [register]] of fields.entries()) cmos[register] = encode(now[i] as number);
+  };
+  const thaw = () => {
+    const time = fromFields(fields.map(([register]) => decode(cmos[register] as number)));
+    offset[0] = (time - Date.now()) / 1000;
+  };
+  const setStatusB = (value: number) => {
+    const before = status();
+    if ((value & B_SET) !== 0 && (before & B_SET) === 0) freeze();
+    if ((value & B_SET) === 0 && (before & B_SET) !== 0) thaw();
+    cmos[STATUS_B] = value | B_24_HOURS;
   };
   const fixed: Readonly<Record<number, number>> = { [STATUS_A]: DIVIDER_32KHZ, [STATUS_C]: 0, [STATUS_D]: D_VALID };
-  cmos[STATUS_B] = (cmos[STATUS_B] as number) | B_24_HOURS;
+  cmos[STATUS_B] = status() | B_24_HOURS;
   return {
     read(port) {
       const register = selected[0] as number;
       if (port === 0) return register;
-      const field = fields[register];
-      return field ? encode(field[0](now())) : (fixed[register] ?? (cmos[register] as number));
+      if (timeRegisters.has(register) && (status() & B_SET) === 0) freeze();
+      return fixed[register] ?? (cmos[register] as number);
     },
     write(port, _size, value) {
       const register = selected[0] as number;
       if (port === 0) selected[0] = value & 0x7f;
-      else if (fields[register] !== undefined) {
-        const date = now();
-        fields[register][1](date, decode(value & 0xff));
-        offset[0] = (date.getTime() - Date.now()) / 1000;
-      } else cmos[register] = register === STATUS_B ? (value & ~B_SET) | B_24_HOURS : value;
+      else if (register === STATUS_B) setStatusB(value & 0xff);
+      else if (timeRegisters.has(register) && (status() & B_SET) === 0) {
+        freeze();
+        cmos[register] = value;
+        thaw();
+      } else cmos[register] = value;
     },
   };
 }

@@ -26,6 +26,8 @@ export interface UartState {
 
 const RX_CAPACITY = 4096;
 const TX_CAPACITY = 65536;
+/** Bytes in the guest's FIFO; what else is in the input ring is still on the wire. */
+const FIFO_DEPTH = 16;
 /** Room in the output ring that only a vCPU about to pause may use, so that nothing is lost while it waits for a reader. */
 const TX_RESERVE = 4096;
 const WORDS = 32;
@@ -141,13 +143,13 @@ export class Uart16550 implements BusHandler {
     return Atomics.exchange(this.#w, W.reader, 0) === 0;
   }
 
-  /** Puts the registers into their reset state; the rings keep their bytes for the back end. */
+  /** Puts the registers into their reset state; output keeps its bytes for the back end. */
   reset(): void {
     this.#locked(() => {
       const fresh = new Int32Array(Uart16550.createShared(), 0, WORDS);
       for (const index of [W.ier, W.fcr, W.lcr, W.mcr, W.lsr, W.msr, W.scr, W.dll, W.dlm, W.thre])
         this.#w[index] = fresh[index] as number;
-      this.input.consume(this.input.length);
+      this.#clearInput();
     });
   }
 
@@ -168,7 +170,7 @@ export class Uart16550 implements BusHandler {
     };
   }
 
-  /** Sets the state of a fresh UART; raises its interrupt again where one was due. */
+  /** Sets the state of a UART that has not run; raises its interrupt again where one was due. May be called again. */
   load(state: UartState): void {
     this.#locked(() => {
       const w = this.#w;
@@ -177,6 +179,8 @@ export class Uart16550 implements BusHandler {
       w[W.dlm] = state.divisor >> 8;
       w[W.thre] = state.threPending ? 1 : 0;
       w[W.line] = 0;
+      this.input.consume(this.input.length);
+      this.output.consume(this.output.length);
       for (const byte of state.received) this.input.push(byte);
       for (const byte of state.sent) this.output.push(byte);
     });
@@ -275,8 +279,12 @@ export class Uart16550 implements BusHandler {
   }
 
   #controlFifo(value: number): void {
-    if ((value & FCR_CLEAR_RX) !== 0) this.input.consume(this.input.length);
+    if ((value & FCR_CLEAR_RX) !== 0) this.#clearInput();
     this.#set(W.fcr, value & 0xc9);
+  }
+
+  #clearInput(): void {
+    this.input.consume(Math.min(this.input.length, FIFO_DEPTH));
   }
 
   /** Reading the line status clears its errors. */
