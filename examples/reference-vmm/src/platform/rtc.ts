@@ -73,7 +73,8 @@ function fromFields(values: readonly number[]): number {
     return Math.min(Math.max(value, min), max);
   });
   const date = new Date(0);
-  const lastDay = new Date(Date.UTC(2000 + (year % 4), month, 0)).getUTCDate();
+  date.setUTCFullYear(century * 100 + year, month, 0);
+  const lastDay = date.getUTCDate();
   date.setUTCFullYear(century * 100 + year, month - 1, Math.min(day, lastDay));
   return date.setUTCHours(hours, minutes, seconds);
 }
@@ -98,10 +99,11 @@ export function rtc(context: HandlerContext): BusHandler {
     offset[0] = (time - Date.now()) / 1000;
   };
   const setStatusB = (value: number) => {
-    const before = status();
-    if ((value & B_SET) !== 0 && (before & B_SET) === 0) freeze();
-    if ((value & B_SET) === 0 && (before & B_SET) !== 0) thaw();
+    const wasSet = (status() & B_SET) !== 0;
+    const isSet = (value & B_SET) !== 0;
+    if (wasSet && !isSet) thaw();
     cmos[STATUS_B] = value | B_24_HOURS;
+    if (isSet && !wasSet) freeze();
   };
   const fixed: Readonly<Record<number, number>> = { [STATUS_A]: DIVIDER_32KHZ, [STATUS_C]: 0, [STATUS_D]: D_VALID };
   cmos[STATUS_B] = status() | B_24_HOURS;
