@@ -6,7 +6,17 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { build, checkPlatform, ensurePrograms, installDependencies, main, root, run, runQuietly } from "./setup.mjs";
+import {
+  build,
+  checkPlatform,
+  ensurePrograms,
+  environment,
+  installDependencies,
+  main,
+  root,
+  run,
+  runQuietly,
+} from "./setup.mjs";
 
 const arguments_ = process.argv.slice(2);
 const soak = arguments_.includes("--soak");
