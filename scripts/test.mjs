@@ -73,6 +73,7 @@ async function runTier(tier, directory) {
     "--outputFile",
     output,
     "--passWithNoTests",
+    "--testTimeout=60000",
     "--silent=false",
     ...tier.args,
   ];

@@ -11,7 +11,7 @@ head -c 24 <&3 > /dev/null
 poweroff -f
 `;
 
-const scripts = ["tap.mjs", "linux-vm.mjs", "boot.mjs", "move.mjs"];
+const scripts = ["tap.mjs", "linux-vm.mjs", "boot.mjs", "binary.mjs", "move.mjs"];
 
 async function linuxFiles(): Promise<TestbedFile[]> {
   const guest = await ensureLinuxGuest({ files: { script: BUTTON_SCRIPT } });
@@ -56,6 +56,23 @@ describe("Debian's kernel on Baton", () => {
       "a reset from outside boots the guest again",
       "the power button powers the guest down",
       "a panic becomes an event and pauses the VM",
+    ],
+    () => result,
+  );
+});
+
+describe("the baton binary with Linux guests", () => {
+  let result: RunResult;
+  beforeAll(async () => {
+    const files = await linuxFiles();
+    result = await runInTestbed({ files, command: "node binary.mjs", timeoutMs: 600_000, silenceMs: 120_000 });
+  }, 1_300_000);
+  expectTap(
+    [
+      "system_powerdown through QMP powers the guest down; the exit code is 0",
+      "a panic is an event and, where it ends the VM, exit code 2",
+      "a reboot is an event; with -no-reboot it ends the VM with exit code 0",
+      "system_reset through QMP boots the guest again; quit ends it with exit code 0",
     ],
     () => result,
   );

@@ -22,7 +22,7 @@ export function parseCommandLine(args: readonly string[]): CommandLine {
       throw optionError(arg.replace(/^-+/, ""), `'${arg}' is not an option`, "baton -help lists them");
     if (name === "help" || name === "h") return { kind: "help" };
     if (name === "version" || name === "V") return { kind: "version" };
-    const entry = optionTable[name];
+    const entry = Object.hasOwn(optionTable, name) ? optionTable[name] : undefined;
     if (entry === undefined) throw optionError(name, "unknown option", "baton -help lists them");
     if (seen.has(name) && !entry.repeat) throw optionError(name, "given twice");
     seen.add(name);

@@ -12,8 +12,11 @@ export function optionError(option: string, problem: string, hint?: string): Bat
   return new BatonError("OPTION_INVALID", `-${option}: ${problem}`, hint === undefined ? {} : { hint });
 }
 
-/** Splits at commas; two commas stand for one. A key without a value means `on`; `_` and `-` are the same in keys. */
-export function parseSubOptions(option: string, text: string, implicitFirst: boolean): SubOptions {
+/**
+ * Splits at commas; two commas stand for one. A key without a value means `on`; `_` and `-` are the same in keys. With
+ * `implicitFirst` the first element may have no key; where it is `"always"`, as for paths, it has none even with a `=`.
+ */
+export function parseSubOptions(option: string, text: string, implicitFirst: boolean | "always"): SubOptions {
   const parts = text
     .replaceAll(",,", "\0")
     .split(",")
@@ -22,7 +25,7 @@ export function parseSubOptions(option: string, text: string, implicitFirst: boo
   let first: string | undefined;
   parts.forEach((part, i) => {
     const equals = part.indexOf("=");
-    if (i === 0 && implicitFirst && equals < 0) {
+    if (i === 0 && (implicitFirst === "always" || (implicitFirst && equals < 0))) {
       first = part;
       return;
     }
@@ -41,20 +44,18 @@ export function checkKeys(option: string, options: SubOptions, known: readonly s
   }
 }
 
-const booleans: Readonly<Record<string, boolean>> = {
-  on: true,
-  yes: true,
-  true: true,
-  unmap: true,
-  off: false,
-  no: false,
-  false: false,
-  ignore: false,
-};
+const booleans: ReadonlyMap<string, boolean> = new Map([
+  ["on", true],
+  ["yes", true],
+  ["true", true],
+  ["off", false],
+  ["no", false],
+  ["false", false],
+]);
 
 /** `on`, `yes`, `true` or `off`, `no`, `false`. */
 export function parseBool(option: string, key: string, text: string): boolean {
-  const value = booleans[text];
+  const value = booleans.get(text);
   if (value === undefined) throw optionError(option, `${key}=${text} is neither on nor off`);
   return value;
 }

@@ -182,7 +182,7 @@ function applyAction(o: VmmOptions, value: string, name: string): void {
   checkKeys(name, parsed, ["panic", "reboot", "shutdown", "watchdog"]);
   const choose = <T>(key: string, choices: Readonly<Record<string, T>>): T | undefined => {
     const text = parsed.pairs.get(key);
-    if (text !== undefined && !(text in choices))
+    if (text !== undefined && !Object.hasOwn(choices, text))
       throw optionError(name, `${key}=${text} is none of ${Object.keys(choices).join(", ")}`);
     return text === undefined ? undefined : choices[text];
   };

@@ -3,27 +3,32 @@ import type { ChardevOption, MemoryObject, QmpAddress, VmmOptions } from "./opti
 
 const MAX_SMP = 254;
 
-/** `-smp`: missing parts of the topology are inferred, sockets first, as StratoVirt's documents show it. */
+/**
+ * `-smp`: missing parts of the topology are inferred: sockets, as StratoVirt's documents show it; where they are given,
+ * cores; where these are too, threads.
+ */
 export function parseSmp(option: string, text: string): NonNullable<VmmOptions["smp"]> {
   const parsed = parseSubOptions(option, text, true);
   checkKeys(option, parsed, ["cpus", "maxcpus", "sockets", "dies", "clusters", "cores", "threads"]);
-  const part = (key: string, fallback: number) => {
-    const value = parsed.pairs.get(key);
-    return value === undefined ? fallback : parseInteger(option, key, value, 1, MAX_SMP);
-  };
-  const given = parsed.pairs.get("cpus") ?? parsed.first;
-  const dies = part("dies", 1);
-  const clusters = part("clusters", 1);
-  const threads = part("threads", 1);
-  const cores = part("cores", 1) * clusters;
-  const inferred = part("sockets", 1) * dies * cores * threads;
-  const cpus = given === undefined ? inferred : parseInteger(option, "cpus", given, 1, MAX_SMP);
-  const maxcpus = part("maxcpus", Math.max(cpus, parsed.pairs.has("sockets") ? inferred : cpus));
-  const sockets = part("sockets", Math.max(1, Math.floor(maxcpus / (dies * cores * threads))));
+  const given = (key: string, text = parsed.pairs.get(key)) =>
+    text === undefined ? undefined : parseInteger(option, key, text, 1, MAX_SMP);
+  const parts = { sockets: given("sockets"), cores: given("cores"), threads: given("threads") };
+  const dies = given("dies") ?? 1;
+  const clusters = given("clusters") ?? 1;
+  const product = (parts.sockets ?? 1) * dies * clusters * (parts.cores ?? 1) * (parts.threads ?? 1);
+  const wanted = given("cpus", parsed.pairs.get("cpus") ?? parsed.first);
+  const most = wanted === undefined || parts.sockets !== undefined ? Math.max(wanted ?? 1, product) : wanted;
+  const maxcpus = given("maxcpus") ?? parseInteger(option, "maxcpus", `${most}`, 1, MAX_SMP);
+  const cpus = wanted ?? maxcpus;
+  const inferred = Math.max(1, Math.floor(maxcpus / product));
+  const sockets = parts.sockets ?? inferred;
+  const cores = (parts.cores ?? (parts.sockets === undefined ? 1 : inferred)) * clusters;
+  const all = parts.sockets !== undefined && parts.cores !== undefined;
+  const threads = parts.threads ?? (all ? inferred : 1);
   if (maxcpus < cpus) throw optionError(option, `maxcpus (${maxcpus}) is below cpus (${cpus})`);
   if (sockets * dies * cores * threads !== maxcpus) {
-    const product = `sockets (${sockets}) * dies (${dies}) * cores (${cores}) * threads (${threads})`;
-    throw optionError(option, `${product} is not maxcpus (${maxcpus})`);
+    const shape = `sockets (${sockets}) * dies (${dies}) * cores (${cores}) * threads (${threads})`;
+    throw optionError(option, `${shape} is not maxcpus (${maxcpus})`);
   }
   return { cpus, maxcpus, sockets, dies, cores, threads };
 }
@@ -88,7 +93,7 @@ export function parseChardev(
   text: string,
 ): { readonly id: string | undefined; readonly backend: ChardevOption } {
   const colon = /^(file|unix):(.*)$/.exec(text);
-  const parsed = parseSubOptions(option, colon ? (colon[2] as string) : text, true);
+  const parsed = parseSubOptions(option, colon ? (colon[2] as string) : text, colon ? "always" : true);
   const kind = colon ? (colon[1] as string) : (parsed.first ?? parsed.pairs.get("backend") ?? "");
   checkKeys(option, parsed, ["id", "path", "server", "wait", "nowait", "append", "mux", "signal", "backend"]);
   const id = parsed.pairs.get("id");
@@ -103,7 +108,10 @@ export function parseChardev(
     case "null":
       return { id, backend: { kind } };
     case "file":
-      return { id, backend: { kind, path: needPath(), append: parsed.pairs.get("append") === "on" } };
+      return {
+        id,
+        backend: { kind, path: needPath(), append: parseBool(option, "append", parsed.pairs.get("append") ?? "off") },
+      };
     case "unix":
     case "socket":
       requireServer(option, parsed.pairs);
@@ -122,10 +130,11 @@ export function parseQmp(option: string, text: string): QmpAddress {
   if (text === "stdio") return { kind: "stdio" };
   const match = /^(unix|tcp):(.*)$/.exec(text);
   if (match === null) throw optionError(option, `'${text}' is neither unix:PATH, tcp:HOST:PORT nor stdio`);
-  const parsed = parseSubOptions(option, match[2] as string, true);
+  const parsed = parseSubOptions(option, match[2] as string, "always");
   checkKeys(option, parsed, ["server", "wait", "nowait"]);
   requireServer(option, parsed.pairs);
-  const wait = parsed.pairs.has("nowait") ? false : parsed.pairs.get("wait") !== "off";
+  const bool = (key: string, fallback: string) => parseBool(option, key, parsed.pairs.get(key) ?? fallback);
+  const wait = bool("wait", "on") && !bool("nowait", "off");
   const address = parsed.first ?? "";
   if (address === "") throw optionError(option, "needs a path or an address");
   if (match[1] === "unix") return { kind: "unix", path: address, wait };

@@ -128,7 +128,7 @@ export function guestCpuid(supported: readonly CpuidEntry[], options: GuestCpuid
   setBit(find(1), "ecx", 5, false);
   setBit(find(0x80000001), "ecx", 2, false);
   for (const [name, on] of options.features ?? []) {
-    const feature = features[name];
+    const feature = Object.hasOwn(features, name) ? features[name] : undefined;
     if (feature === undefined) throw new BatonError("CPU_FEATURE_UNKNOWN", `Unknown CPU feature '${name}'`);
     const [leaf, index, register, bit] = feature;
     const host = supported.find((e) => e.function === leaf && e.index === index)?.[register] ?? 0;

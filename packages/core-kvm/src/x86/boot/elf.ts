@@ -85,7 +85,7 @@ function findPvhEntry(view: DataView, offset: number, size: number): bigint | nu
     const type = view.getUint32(at + 8, true);
     const desc = at + 12 + align4(nameSize);
     if (desc + descSize > end) return null;
-    if (type === PHYS32_ENTRY && nameSize === 4 && view.getUint32(at + 12, true) === 0x006e6558) {
+    if (type === PHYS32_ENTRY && nameSize === 4 && descSize >= 4 && view.getUint32(at + 12, true) === 0x006e6558) {
       return descSize >= 8 ? view.getBigUint64(desc, true) : BigInt(view.getUint32(desc, true));
     }
     at = desc + align4(descSize);
@@ -94,5 +94,5 @@ function findPvhEntry(view: DataView, offset: number, size: number): bigint | nu
 }
 
 function align4(value: number): number {
-  return (value + 3) & ~3;
+  return Math.ceil(value / 4) * 4;
 }
