@@ -1,6 +1,7 @@
 /** Jest settings that every package shares: TypeScript sources run as ES modules, tests stand beside what they test. */
 export default {
   testEnvironment: "node",
+  testEnvironmentOptions: { globalsCleanup: "off" },
   extensionsToTreatAsEsm: [".ts"],
   transform: {
     "^.+\\.ts$": [
@@ -21,5 +22,4 @@ export default {
   moduleNameMapper: { "^(\\.{1,2}/.*)\\.js$": "$1" },
   testMatch: ["<rootDir>/src/**/*.test.ts", "<rootDir>/test/**/*.test.ts"],
   coverageProvider: "v8",
-  testTimeout: 60_000,
 };

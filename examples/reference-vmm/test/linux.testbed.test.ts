@@ -90,7 +90,12 @@ describe("the state of a Linux guest", () => {
       timeoutMs: 900_000,
       silenceMs: 120_000,
     });
-    console.log(result.tap.tests.map((test) => test.diagnostics).join("\n"));
+    console.log(
+      result.serialLog
+        .split("\n")
+        .filter((line) => line.startsWith("# "))
+        .join("\n"),
+    );
   }, 1_900_000);
   expectTap([`a Linux guest with 4 vCPUs under load is moved ${moves} times`], () => result);
 });

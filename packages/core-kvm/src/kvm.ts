@@ -41,7 +41,7 @@ export class Kvm {
   static open(path = "/dev/kvm"): Kvm {
     const kvm = new Kvm(openDevice(path));
     try {
-      const version = ioctl(kvm.fd, KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION");
+      const version = apiVersion(kvm.fd, path);
       if (version !== API_VERSION) {
         throw new BatonError("KVM_API_VERSION", `${path} speaks KVM API version ${version}, not ${API_VERSION}`);
       }
@@ -111,6 +111,14 @@ export class Kvm {
 
   [Symbol.dispose](): void {
     this.close();
+  }
+}
+
+function apiVersion(fd: Fd, path: string): number {
+  try {
+    return ioctl(fd, KVM_GET_API_VERSION, 0, "KVM_GET_API_VERSION");
+  } catch (error) {
+    throw new BatonError("KVM_NOT_AVAILABLE", `${path} is not KVM`, { cause: error });
   }
 }
 

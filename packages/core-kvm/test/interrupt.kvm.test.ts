@@ -38,7 +38,8 @@ function enableLapic(vcpu: Vcpu): void {
 /** The vectors that wait in the LAPIC. */
 function pending(vcpu: Vcpu): number[] {
   const lapic = getVcpuState(vcpu).lapic as Uint8Array;
-  const bit = (vector: number) => (lapic[LAPIC_IRR + (vector >> 5) * 16 + ((vector & 31) >> 3)] as number) >> (vector & 7);
+  const bit = (vector: number) =>
+    (lapic[LAPIC_IRR + (vector >> 5) * 16 + ((vector & 31) >> 3)] as number) >> (vector & 7);
   return Array.from({ length: 256 }, (_, vector) => vector).filter((vector) => bit(vector) & 1);
 }
 

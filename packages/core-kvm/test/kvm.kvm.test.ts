@@ -47,7 +47,9 @@ describe("opening KVM", () => {
       try { Kvm.open(directory + "/kvm"); } catch (error) { console.log(error.code + "|" + error.message); }`;
     const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
     expect(stderr).toBe("");
-    expect(stdout).toMatch(/^KVM_PERMISSION_DENIED\|Cannot open .*: permission denied; Run as root, or .*usermod -aG kvm/);
+    expect(stdout).toMatch(
+      /^KVM_PERMISSION_DENIED\|Cannot open .*: permission denied; Run as root, or .*usermod -aG kvm/,
+    );
   });
 });
 

@@ -3,12 +3,22 @@ import { createIrqchip } from "../src/interrupt/irqchip.js";
 import { getClock, setClock } from "../src/x86/clock.js";
 import { guestCpuid } from "../src/x86/cpuid.js";
 import { getMsrs, setMsrs } from "../src/x86/msr.js";
-import { getRegisters, getTsc, getVcpuState, setCpuid, setRegisters, setVcpuState, type VcpuState } from "../src/x86/state.js";
+import {
+  getRegisters,
+  getTsc,
+  getVcpuState,
+  setCpuid,
+  setRegisters,
+  setVcpuState,
+  type VcpuState,
+} from "../src/x86/state.js";
 import { describeKvm, TestMachine } from "./support/kvm.js";
 
 const HLT = 0xf4;
 /** MSRs that go on by themselves: TSC, the kvmclock pages' and TSC's adjustments. */
 const TIME = [0x10, 0x3b, 0x6e0];
+/** The header of the XSAVE area: which of its parts are not in their initial state. */
+const XSTATE_BV = 512;
 const LAPIC_CURRENT_COUNT = 0x390;
 
 /** A machine with interrupt controllers and a CPUID, as guests have them. */
@@ -32,10 +42,17 @@ describeKvm("a vCPU's state", () => {
     using first = machine();
     using second = machine();
     const { vcpu } = first;
-    setRegisters(vcpu, { ...getRegisters(vcpu), rax: 0x1122_3344_5566_7788n, r15: 0xffff_ffff_ffff_ffffn, rflags: 0x46n });
+    setRegisters(vcpu, {
+      ...getRegisters(vcpu),
+      rax: 0x1122_3344_5566_7788n,
+      r15: 0xffff_ffff_ffff_ffffn,
+      rflags: 0x46n,
+    });
     const state = getVcpuState(vcpu);
     const xsave = state.xsave.slice();
+    // Another rounding mode in the FPU's control word, and the bit that says that the FPU is in use.
     xsave.set([0x7f, 0x02], 0);
+    xsave.set([1], XSTATE_BV);
     const changed: VcpuState = { ...state, xsave, debugRegisters: { ...state.debugRegisters, db0: 0x1234n } };
     setVcpuState(second.vcpu, changed);
     const carried = getVcpuState(second.vcpu);
@@ -77,7 +94,9 @@ describeKvm("a vCPU's state", () => {
       expect.objectContaining({ code: "KVM_MSR_REFUSED", message: expect.stringContaining("0x40001234") }),
     );
     const xsave = new Uint8Array(1 << 20);
-    expect(() => setVcpuState(made.vcpu, { ...state, xsave })).toThrow(expect.objectContaining({ code: "CPU_XSAVE_SIZE" }));
+    expect(() => setVcpuState(made.vcpu, { ...state, xsave })).toThrow(
+      expect.objectContaining({ code: "CPU_XSAVE_SIZE" }),
+    );
     const tscKhz = (state.tscKhz ?? 1_000_000) * 3;
     if (made.kvm.capability("TSC_CONTROL") === 0) {
       const slow = () => setVcpuState(made.vcpu, { ...state, tscKhz });
