@@ -148,6 +148,12 @@ describeKvm("baton ends at once", () => {
 });
 
 describeKvm("baton -daemonize", () => {
+  afterEach(() => {
+    for (const name of ["d.pid", "short.pid"]) {
+      if (existsSync(scratch.at(name))) process.kill(Number(readFileSync(scratch.at(name), "utf8")), "SIGKILL");
+    }
+  });
+
   it("returns when the VM is set up, lets go of the terminal, and ends on SIGTERM", async () => {
     const [pidfile, qmp, log] = [scratch.at("d.pid"), scratch.at("d.sock"), scratch.at("d.log")];
     const run = baton([

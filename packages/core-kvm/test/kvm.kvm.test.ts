@@ -1,5 +1,8 @@
 import { spawnSync } from "node:child_process";
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { liveFds } from "@baton/linux";
 import { afterEach, describe, expect, it } from "@jest/globals";
@@ -35,17 +38,17 @@ describe("opening KVM", () => {
   const isRoot = process.getuid?.() === 0;
   (isRoot ? it : it.skip)(`says that permission is missing${isRoot ? "" : " (skipped: not run by root)"}`, () => {
     const library = pathToFileURL(createRequire(import.meta.url).resolve("@baton/core-kvm")).href;
+    const directory = mkdtempSync(join(tmpdir(), "baton-kvm-"));
+    const path = join(directory, "kvm");
+    writeFileSync(path, "", { mode: 0 });
+    chmodSync(directory, 0o755);
     const script = `
-      const { chmodSync, mkdtempSync, writeFileSync } = await import("node:fs");
       const { Kvm } = await import(${JSON.stringify(library)});
-      const directory = mkdtempSync("/tmp/baton-kvm-");
-      writeFileSync(directory + "/kvm", "");
-      chmodSync(directory + "/kvm", 0);
       process.setgid(65534);
       process.setuid(65534);
-      chmodSync;
-      try { Kvm.open(directory + "/kvm"); } catch (error) { console.log(error.code + "|" + error.message); }`;
+      try { Kvm.open(${JSON.stringify(path)}); } catch (error) { console.log(error.code + "|" + error.message); }`;
     const { stdout, stderr } = spawnSync(process.execPath, ["--input-type=module", "-e", script], { encoding: "utf8" });
+    rmSync(directory, { recursive: true });
     expect(stderr).toBe("");
     expect(stdout).toMatch(
       /^KVM_PERMISSION_DENIED\|Cannot open .*: permission denied; Run as root, or .*usermod -aG kvm/,

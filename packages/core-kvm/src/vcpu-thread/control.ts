@@ -21,6 +21,8 @@ export const word = {
   offset: 9,
   address: 10,
   space: 11,
+  /** Counts changes of {@link request} from outside: what a paused thread waits on, since a request may come back unseen. */
+  changes: 12,
 } as const;
 
 /** Bits of the request word. */

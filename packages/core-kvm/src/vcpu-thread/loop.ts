@@ -226,6 +226,7 @@ export class VcpuLoop {
     let announced = -1;
     for (;;) {
       this.#u8[kvm_run.immediate_exit] = 0;
+      const changes = Atomics.load(words, word.changes);
       const bits = Atomics.load(words, word.request);
       if (bits & request.stop) return false;
       if ((bits & request.pause) === 0) return true;
@@ -235,7 +236,7 @@ export class VcpuLoop {
         Atomics.store(words, word.stopPoint, this.#lastExit);
         post({ type: "paused", sequence });
       }
-      Atomics.wait(words, word.request, bits, 1000);
+      Atomics.wait(words, word.changes, changes, 1000);
     }
   }
 }

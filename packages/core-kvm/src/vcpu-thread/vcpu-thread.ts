@@ -66,6 +66,7 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
   #waiters: { sequence: number; resolve: () => void }[] = [];
   #pausedSequence = -1;
   #released: Promise<void>;
+  #isReleased = false;
   #running = false;
 
   private constructor(thread: PooledThread, options: VcpuThreadOptions) {
@@ -156,7 +157,7 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
   resume(): void {
     this.#running = true;
     Atomics.and(this.#views.words, word.request, ~request.pause);
-    Atomics.notify(this.#views.words, word.request);
+    this.#wake();
   }
 
   /** The access that waits for another thread's answer, if there is one: device, space and address. */
@@ -179,16 +180,25 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
 
   #request(bit: number): void {
     const { words } = this.#views;
+    // Once the thread is given back, it runs another vCPU, and this one's run mapping may be gone.
+    if (this.#isReleased) return;
     Atomics.or(words, word.request, bit);
     this.#run[kvm_run.immediate_exit] = 1;
     const tid = this.tid;
     if (tid !== 0) tgkill(getpid(), tid, SIGURG);
-    Atomics.notify(words, word.request);
+    this.#wake();
+    if (bit !== request.stop) return;
+    Atomics.compareExchange(words, word.mailbox, mailbox.asked, mailbox.failed);
     Atomics.notify(words, word.mailbox);
   }
 
+  #wake(): void {
+    Atomics.add(this.#views.words, word.changes, 1);
+    Atomics.notify(this.#views.words, word.changes);
+  }
+
   #pausedAt(sequence: number): Promise<void> {
-    if (this.#pausedSequence >= sequence) return Promise.resolve();
+    if (this.#pausedSequence >= sequence || this.#isReleased) return Promise.resolve();
     return new Promise((resolve) => {
       this.#waiters.push({ sequence, resolve });
     });
@@ -219,6 +229,7 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
         return;
       }
       case "released":
+        this.#isReleased = true;
         threadPool.release(this.#thread);
         this.#waiters.splice(0).forEach((waiter) => {
           waiter.resolve();
