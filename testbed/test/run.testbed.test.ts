@@ -57,7 +57,7 @@ describe("the testbed", () => {
   test("a testbed that dies or falls silent is reported as wedged, and started twice", async () => {
     const log: string[] = [];
     const options = { log: (line: string) => void log.push(line), timeoutMs: 60_000, silenceMs: 5_000 };
-    const died = await runInTestbed({ ...options, command: "echo c >/proc/sysrq-trigger" });
+    const died = await runInTestbed({ ...options, silenceMs: 30_000, command: "echo c >/proc/sysrq-trigger" });
     expect(died).toMatchObject({ ok: false, ending: "died", wedged: true, attempts: 2 });
     const silent = await runInTestbed({ ...options, command: "kill -STOP -1; kill -STOP $$; sleep 60" });
     expect(silent).toMatchObject({ ok: false, ending: "wedged", wedged: true, attempts: 2 });

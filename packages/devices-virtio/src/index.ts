@@ -8,6 +8,16 @@
 export type { ChainParts, ChainPiece, ChainState } from "./queue/chain.js";
 export { Chain } from "./queue/chain.js";
 export { createQueue } from "./queue/create.js";
+// For those who build drivers and tools.
+export {
+  DESC_BYTES,
+  DESC_F_AVAIL,
+  DESC_F_INDIRECT,
+  DESC_F_NEXT,
+  DESC_F_USED,
+  DESC_F_WRITE,
+  MAX_QUEUE_SIZE,
+} from "./queue/descriptor.js";
 export { QueueError, type QueueFault } from "./queue/errors.js";
 export {
   type QueueFeatures,
@@ -28,13 +38,3 @@ export type {
   SplitQueueState,
   VirtQueue,
 } from "./queue/queue.js";
-// For those who build drivers and tools.
-export {
-  DESC_BYTES,
-  DESC_F_AVAIL,
-  DESC_F_INDIRECT,
-  DESC_F_NEXT,
-  DESC_F_USED,
-  DESC_F_WRITE,
-  MAX_QUEUE_SIZE,
-} from "./queue/descriptor.js";

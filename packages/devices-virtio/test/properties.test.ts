@@ -8,7 +8,10 @@ const shape = fc.record({ readable: lengths(4), writable: lengths(4), indirect: 
 
 /** What may happen next. */
 const step = fc.oneof(
-  { weight: 4, arbitrary: fc.record({ kind: fc.constant("submit" as const), shapes: fc.array(shape, { maxLength: 4 }) }) },
+  {
+    weight: 4,
+    arbitrary: fc.record({ kind: fc.constant("submit" as const), shapes: fc.array(shape, { maxLength: 4 }) }),
+  },
   { weight: 4, arbitrary: fc.record({ kind: fc.constant("pop" as const), count: fc.integer({ min: 1, max: 6 }) }) },
   {
     weight: 4,

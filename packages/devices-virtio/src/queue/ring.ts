@@ -31,7 +31,10 @@ export abstract class RingQueue implements VirtQueue {
   constructor(options: QueueOptions) {
     const { index, memory, maxSize = MAX_QUEUE_SIZE, features } = options;
     if (!Number.isInteger(maxSize) || maxSize < 1 || maxSize > MAX_QUEUE_SIZE) {
-      throw new BatonError("INVALID_ARGUMENT", `queue ${index}: maxSize must be 1 to ${MAX_QUEUE_SIZE}, not ${maxSize}`);
+      throw new BatonError(
+        "INVALID_ARGUMENT",
+        `queue ${index}: maxSize must be 1 to ${MAX_QUEUE_SIZE}, not ${maxSize}`,
+      );
     }
     this.index = index;
     this.memory = memory;

@@ -114,7 +114,10 @@ export class World {
       const parts: Part[] = [];
       for (const length of readable.length + writable.length > 0 ? readable : [4]) {
         parts.push({ gpa: at, length, writable: false });
-        this.#memory.write(at, Uint8Array.from({ length }, (_, i) => (token + at + i) & 0xff));
+        this.#memory.write(
+          at,
+          Uint8Array.from({ length }, (_, i) => (token + at + i) & 0xff),
+        );
         at += length;
       }
       for (const length of writable) {
