@@ -1,4 +1,0 @@
-import { defineConfig } from "tsup";
-import { batonBuild } from "../../tsup.base.js";
-
-export default defineConfig(batonBuild({ index: "src/index.ts" }));
