@@ -5,7 +5,7 @@
  */
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { join, relative } from "node:path";
 import {
   build,
   checkPlatform,
@@ -20,6 +20,10 @@ import {
 
 const arguments_ = process.argv.slice(2);
 const soak = arguments_.includes("--soak");
+
+/** How much of a failed test's message the summary repeats. */
+const FAILURE_LINES = 12;
+
 const names = arguments_.filter((argument) => !argument.startsWith("--"));
 
 /** Programs that tests use, with the Debian packages that bring them. */
@@ -99,6 +103,7 @@ async function runTier(tier, directory) {
     ...tier,
     passed: tests.filter((test) => test.status === "passed").length,
     failed: tests.filter((test) => test.status === "failed").length + brokenFiles,
+    failures: tests.filter((test) => test.status === "failed"),
     skipped,
     time: seconds(started),
   };
@@ -126,11 +131,15 @@ await main(async () => {
   }
   console.log(`\n== Summary (${seconds(started)})`);
   for (const check of failedChecks) console.log(`check failed: ${check}`);
-  for (const { name, passed, failed, skipped, time, crash } of results) {
+  for (const { name, passed, failed, skipped, failures = [], time, crash } of results) {
     console.log(
       `${name}: ${passed} passed, ${failed} failed, ${skipped.length} skipped (${time})${crash ? `: ${crash}` : ""}`,
     );
     for (const test of skipped) console.log(`  skipped: ${test.fullName}`);
+    for (const test of failures) {
+      console.log(`  failed: ${test.fullName} (${relative(root, test.file)})`);
+      console.log(`    ${(test.failureMessages[0] ?? "").split("\n").slice(0, FAILURE_LINES).join("\n    ")}`);
+    }
   }
   const sum = (key) =>
     results.reduce((total, tier) => total + (key === "skipped" ? tier.skipped.length : tier[key]), 0);

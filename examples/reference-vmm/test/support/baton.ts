@@ -13,7 +13,7 @@ export const batonPath = join(home, "dist/baton.js");
 export const libraryPath = join(home, "dist/index.js");
 
 /** The longest that an end may take: a second by the contract, the rest for a loaded machine. */
-export const END_TIMEOUT_MS = 3000;
+export const END_TIMEOUT_MS = 8000;
 
 const running = new Set<Program>();
 

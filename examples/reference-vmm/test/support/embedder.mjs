@@ -13,6 +13,7 @@ const vm = await createVm({
 });
 await vm.start();
 await new Promise((resolve) => setTimeout(resolve, 100));
+if (what === "exit-on-signal") process.on("SIGTERM", () => process.exit(9));
 process.stdout.write(`${vm.runState}\n`);
 
 switch (what) {
@@ -28,9 +29,6 @@ switch (what) {
     break;
   case "exit":
     process.exit(7);
-    break;
-  case "exit-on-signal":
-    process.on("SIGTERM", () => process.exit(9));
     break;
   case "close":
   case "stream":
