@@ -1,0 +1,109 @@
+import { iovec } from "./abi/file.js";
+import { BatonError } from "./errors.js";
+import { anInt } from "./validate.js";
+import { IOV_MAX } from "./vectors.js";
+
+/** Fields of 32 bits in a `struct iovec`. */
+const HALVES = iovec.size / 4;
+const BASE = iovec.iov_base / 4;
+const LENGTH = iovec.iov_len / 4;
+
+/**
+ * A reusable `struct iovec` array for hot loops: pieces of memory are packed as they are added, without objects or
+ * bigints. `tryPreadv(fd, vector.words, vector.count, offset)` then takes them. What is at the addresses must stay
+ * there until the call is made, as with {@link packIovecs}.
+ */
+export class IoVector {
+  /** The array, for the try* calls: always the same, whatever is added. */
+  readonly words: BigUint64Array;
+  /** The most pieces. */
+  readonly capacity: number;
+  readonly #halves: Uint32Array;
+  #count = 0;
+  #byteLength = 0;
+  /** The last piece. */
+  #lastEnd = 0;
+  #lastLength = 0;
+
+  /** Empty, with room for `capacity` pieces: 1 to {@link IOV_MAX}. */
+  constructor(capacity = IOV_MAX) {
+    this.capacity = anInt(capacity, "capacity", 1, IOV_MAX);
+    this.words = new BigUint64Array((this.capacity * iovec.size) / 8);
+    this.#halves = new Uint32Array(this.words.buffer);
+  }
+
+  /** Pieces. */
+  get count(): number {
+    return this.#count;
+  }
+
+  /** Bytes of all pieces. */
+  get byteLength(): number {
+    return this.#byteLength;
+  }
+
+  /** Drops all pieces. */
+  clear(): void {
+    this.#count = 0;
+    this.#byteLength = 0;
+    this.#lastEnd = 0;
+    this.#lastLength = 0;
+  }
+
+  /**
+   * Adds `length` bytes at an address of this process, to the last piece if they follow it; nothing where `length` is 0.
+   * False, and nothing is added, if there is no room. Throws `INVALID_ARGUMENT`.
+   */
+  add(address: number, length: number): boolean {
+    if (!(Number.isSafeInteger(address) && address > 0 && Number.isSafeInteger(length) && length >= 0)) {
+      throw new BatonError("INVALID_ARGUMENT", `${length} bytes at ${address} are no piece of memory`);
+    }
+    if (length === 0) return true;
+    if (address === this.#lastEnd) {
+      this.#lastLength += length;
+      this.#putLength(this.#count - 1, this.#lastLength);
+    } else {
+      if (this.#count === this.capacity) return false;
+      const at = this.#count * HALVES + BASE;
+      this.#halves[at] = address;
+      this.#halves[at + 1] = address / 0x1_0000_0000;
+      this.#lastLength = length;
+      this.#putLength(this.#count++, length);
+    }
+    this.#lastEnd = address + length;
+    this.#byteLength += length;
+    return true;
+  }
+
+  #putLength(piece: number, length: number): void {
+    const at = piece * HALVES + LENGTH;
+    this.#halves[at] = length;
+    this.#halves[at + 1] = length / 0x1_0000_0000;
+  }
+
+  #get(at: number): number {
+    return (this.#halves[at + 1] as number) * 0x1_0000_0000 + (this.#halves[at] as number);
+  }
+
+  /** Takes `bytes` off the front, which a call has moved: the rest moves to the start of the array. */
+  advance(bytes: number): void {
+    let left = anInt(bytes, "bytes", 0, this.#byteLength);
+    this.#byteLength -= left;
+    let first = 0;
+    for (; first < this.#count; first++) {
+      const length = this.#get(first * HALVES + LENGTH);
+      if (left < length) break;
+      left -= length;
+    }
+    this.#halves.copyWithin(0, first * HALVES, this.#count * HALVES);
+    this.#count -= first;
+    if (this.#count === 0) this.clear();
+    if (left === 0) return;
+    const address = this.#get(BASE) + left;
+    this.#halves[BASE] = address;
+    this.#halves[BASE + 1] = address / 0x1_0000_0000;
+    const length = this.#get(LENGTH) - left;
+    this.#putLength(0, length);
+    if (this.#count === 1) this.#lastLength = length;
+  }
+}
