@@ -31,7 +31,7 @@ export { requiredCapabilities } from "./capability.js";
 export type { ServiceHandle, ServiceListener } from "./device-thread/device-thread.js";
 export { DeviceThread } from "./device-thread/device-thread.js";
 export type { ServiceDescription } from "./device-thread/messages.js";
-export type { Service, ServiceContext, ServiceFactory } from "./device-thread/service.js";
+export type { Poller, PollingOptions, Service, ServiceContext, ServiceFactory } from "./device-thread/service.js";
 export type { VcpuExit } from "./exit.js";
 export { describeExit } from "./exit.js";
 export type { CoalescedZone, Ioeventfd } from "./interrupt/ioeventfd.js";

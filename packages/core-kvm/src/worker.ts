@@ -3,12 +3,14 @@
  * @module
  */
 import { parentPort } from "node:worker_threads";
+import { gettid } from "@baton/linux";
 import { DeviceLoop } from "./device-thread/loop.js";
 import { VcpuLoop } from "./vcpu-thread/loop.js";
 import { type Assignment, reportError } from "./vcpu-thread/messages.js";
 
 async function work(assignment: Assignment): Promise<void> {
   if (assignment.role === "device") {
+    parentPort?.postMessage({ type: "tid", tid: gettid() });
     await new DeviceLoop(assignment).run();
     return;
   }

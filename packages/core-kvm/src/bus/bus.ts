@@ -5,7 +5,7 @@ import type { BusDevice, BusRange, HandlerModule } from "./handler.js";
 export interface BusDescription {
   readonly devices: readonly {
     readonly name: string;
-    readonly thread: "vcpu" | "device" | "embedder";
+    readonly thread: BusDevice["handler"]["thread"];
     readonly module: HandlerModule | null;
   }[];
   readonly ranges: readonly (BusRange & { readonly device: number })[];
@@ -53,7 +53,7 @@ export class Bus {
         name,
         thread: handler.thread,
         module:
-          handler.thread === "embedder"
+          handler.thread === "embedder" || handler.thread === "service"
             ? null
             : {
                 module: handler.module,

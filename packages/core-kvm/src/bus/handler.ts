@@ -1,4 +1,5 @@
 import type { GuestMemory } from "@baton/memory";
+import type { ServiceHandle } from "../device-thread/device-thread.js";
 
 /** Width of a guest's access in bytes. Accesses of 8 bytes reach handlers as two of 4, low half first. */
 export type AccessSize = 1 | 2 | 4;
@@ -69,5 +70,6 @@ export interface BusDevice {
   readonly handler:
     | ({ readonly thread: "vcpu" } & HandlerModule)
     | ({ readonly thread: "device" } & HandlerModule)
+    | { readonly thread: "service"; readonly service: ServiceHandle }
     | { readonly thread: "embedder"; readonly handler: EmbedderHandler };
 }

@@ -1,10 +1,13 @@
 import { MessageChannel, type MessagePort } from "node:worker_threads";
 import { BatonError, eventfd, type Fd, signalEventfd } from "@baton/linux";
-import type { GuestMemoryDescriptor } from "@baton/memory";
-import type { BusDescription } from "../bus/bus.js";
+import type { GuestMemory } from "@baton/memory";
+import type { Bus } from "../bus/bus.js";
 import { type PooledThread, threadPool } from "../thread-pool/thread-pool.js";
+import type { ErrorReport } from "../vcpu-thread/messages.js";
 import type { VcpuGroup } from "../vcpu-thread/vcpu-group.js";
+import type { Vm } from "../vm.js";
 import type { DeviceCommand, DeviceReply, ServiceDescription } from "./messages.js";
+import type { PollingOptions } from "./service.js";
 
 type Unnumbered<T> = T extends unknown ? Omit<T, "sequence"> : never;
 
@@ -18,6 +21,10 @@ export interface ServiceListener {
 
 /** A service that runs in a device thread. */
 export interface ServiceHandle {
+  /** The thread in which it runs. */
+  readonly thread: DeviceThread;
+  /** Asks the service something; rejects with what it throws. Calls are answered in their order. */
+  call(method: string, args?: unknown): Promise<unknown>;
   /** Ends it; resolves when its descriptors are no longer used. May be called again. */
   close(): Promise<void>;
 }
@@ -29,19 +36,24 @@ export interface ServiceHandle {
 export class DeviceThread {
   /** The shared thread, and how many callers have asked for it and not yet been given it. */
   static #shared: { readonly thread: Promise<DeviceThread>; waiting: number } | undefined;
+  /** How it polls before it sleeps. */
+  readonly polling: PollingOptions;
   readonly #thread: PooledThread;
   readonly #wake: Fd;
   readonly #port: MessagePort;
-  readonly #pending = new Map<number, { resolve: () => void; reject: (error: BatonError) => void }>();
+  readonly #pending = new Map<number, { resolve: (value: unknown) => void; reject: (error: BatonError) => void }>();
   readonly #groups = new Map<number, VcpuGroup>();
   readonly #services = new Map<number, ServiceListener>();
+  readonly #serviceIds = new WeakMap<ServiceHandle, number>();
   #sequence = 0;
+  #tid = 0;
   #users = 0;
   #isShared = false;
   #closed: Promise<void> | undefined;
   #released: Promise<void>;
 
-  private constructor(thread: PooledThread) {
+  private constructor(thread: PooledThread, polling: PollingOptions = NO_POLLING) {
+    this.polling = polling;
     this.#thread = thread;
     this.#wake = eventfd({ nonblock: true });
     const { port1, port2 } = new MessageChannel();
@@ -54,9 +66,11 @@ export class DeviceThread {
       released = resolve;
     });
     thread.assign(
-      { role: "device", wakeFd: this.#wake.raw, port: port2 },
+      { role: "device", wakeFd: this.#wake.raw, polling, port: port2 },
       (message) => {
-        if ((message as { type: string }).type !== "released") return;
+        const { type, tid } = message as { readonly type: string; readonly tid?: number };
+        if (type === "tid") this.#tid = tid as number;
+        if (type !== "released") return;
         threadPool.release(thread);
         released();
       },
@@ -65,8 +79,8 @@ export class DeviceThread {
   }
 
   /** Starts a device thread of one's own; {@link release} ends it. */
-  static async start(): Promise<DeviceThread> {
-    return new DeviceThread(await threadPool.acquire()).retain();
+  static async start(options: { readonly polling?: PollingOptions } = {}): Promise<DeviceThread> {
+    return new DeviceThread(await threadPool.acquire(), options.polling).retain();
   }
 
   /** The one that VMs use unless they are given their own; every caller must {@link release} it, the last use ends it. */
@@ -91,17 +105,35 @@ export class DeviceThread {
     await this.#close();
   }
 
+  /** The kernel's id of the thread; 0 until it has begun its work. */
+  get tid(): number {
+    return this.#tid;
+  }
+
   /** The eventfd that vCPU threads signal when an access waits. */
   get wakeFd(): number {
     return this.#wake.raw;
   }
 
-  /** @internal Takes on the `device` handlers of a VM. */
-  async attach(group: VcpuGroup, bus: BusDescription, memory: GuestMemoryDescriptor, vmFd: number): Promise<void> {
+  /** @internal Takes on the devices of a VM that this thread answers for: its services' and, with `loads`, the others. */
+  async attach(
+    group: VcpuGroup,
+    { vm, bus, memory, loads }: { vm: Vm; bus: Bus; memory: GuestMemory; loads: boolean },
+  ): Promise<void> {
     const id = ++this.#sequence;
     this.#groups.set(id, group);
-    const controls = group.threads.map((thread) => thread.control);
-    await this.#call({ type: "attach", group: id, controls, bus, memory, vmFd });
+    await this.#call({
+      type: "attach",
+      group: id,
+      controls: group.threads.map((thread) => thread.control),
+      bus: bus.describe(),
+      memory: memory.describe(),
+      vmFd: vm.fd.raw,
+      services: bus.devices.map(({ handler }) =>
+        handler.thread === "service" ? (this.#serviceIds.get(handler.service) ?? -1) : -1,
+      ),
+      loads,
+    });
   }
 
   /** @internal Lets go of a VM. */
@@ -125,16 +157,23 @@ export class DeviceThread {
       await this.release();
       throw error;
     }
-    let closing: Promise<void> | undefined;
-    return {
-      close: () => {
+    let closing: Promise<unknown> | undefined;
+    const handle: ServiceHandle = {
+      thread: this,
+      call: (method, args) => {
+        if (closing !== undefined) return Promise.reject(new BatonError("SERVICE_CLOSED", `${method}: service closed`));
+        return this.#call({ type: "call", service, method, args });
+      },
+      close: async () => {
         closing ??= this.#call({ type: "unserve", service }).then(() => {
           this.#services.delete(service);
           return this.release();
         });
-        return closing;
+        await closing;
       },
     };
+    this.#serviceIds.set(handle, service);
+    return handle;
   }
 
   #close(): Promise<void> {
@@ -148,7 +187,7 @@ export class DeviceThread {
     return this.#closed;
   }
 
-  #call(command: Unnumbered<DeviceCommand>): Promise<void> {
+  #call(command: Unnumbered<DeviceCommand>): Promise<unknown> {
     return new Promise((resolve, reject) => {
       this.#pending.set(this.#post(command), { resolve, reject });
     });
@@ -165,8 +204,8 @@ export class DeviceThread {
     if (reply.type === "done" || reply.type === "refused") {
       const waiter = this.#pending.get(reply.sequence);
       this.#pending.delete(reply.sequence);
-      if (reply.type === "done") waiter?.resolve();
-      else waiter?.reject(new BatonError(reply.error.code, reply.error.message));
+      if (reply.type === "done") waiter?.resolve(reply.value);
+      else waiter?.reject(receiveError(reply.error));
       return;
     }
     if (reply.type === "event") {
@@ -177,8 +216,14 @@ export class DeviceThread {
       this.#services.get(reply.service)?.onEvent?.(reply.event);
       return;
     }
-    const error = new BatonError(reply.error.code, reply.error.message);
+    const error = receiveError(reply.error);
     this.#groups.get(reply.group)?.threads[0]?.emit("failed", error);
     this.#services.get(reply.service)?.onFailed?.(error);
   }
+}
+
+const NO_POLLING: PollingOptions = { maxNs: 0 };
+
+function receiveError({ code, message, details }: ErrorReport): BatonError {
+  return new BatonError(code, message, details === undefined ? {} : { details });
 }

@@ -1,5 +1,5 @@
 import { type MessagePort, receiveMessageOnPort } from "node:worker_threads";
-import { drainEventfd, EPOLLIN, Epoll } from "@baton/linux";
+import { BatonError, drainEventfd, EPOLLIN, Epoll } from "@baton/linux";
 import { GuestMemory } from "@baton/memory";
 import { forwardedAccesses } from "../bus/forward.js";
 import type { BusHandler, HandlerFactory } from "../bus/handler.js";
@@ -7,7 +7,8 @@ import { setIrqLine } from "../interrupt/irqchip.js";
 import { type ControlViews, controlViews, mailbox, word } from "../vcpu-thread/control.js";
 import { type DeviceAssignment, reportError } from "../vcpu-thread/messages.js";
 import type { DeviceCommand, DeviceReply } from "./messages.js";
-import type { Service, ServiceFactory } from "./service.js";
+import { Polling } from "./polling.js";
+import type { Poller, Service, ServiceFactory } from "./service.js";
 
 const WAKE_TOKEN = 0;
 const MAX_READY = 64;
@@ -25,12 +26,19 @@ export class DeviceLoop {
   readonly #groups = new Map<number, Group>();
   readonly #services = new Map<number, Service>();
   readonly #watches = new Map<number, { readonly onReady: (events: number) => void; readonly service: number }>();
+  readonly #ready = new Uint32Array(2 * MAX_READY);
+  readonly #polling: Polling;
+  /** Work that was put off, of the services that put it off. */
+  #deferred: { readonly work: () => void; readonly service: number }[] = [];
+  /** Whether there may be messages. */
+  #mail = true;
   #nextToken = WAKE_TOKEN + 1;
   #stopped = false;
 
   constructor(assignment: DeviceAssignment) {
     this.#port = assignment.port;
     this.#wakeFd = assignment.wakeFd;
+    this.#polling = new Polling(assignment.polling);
     this.#epoll.add(this.#wakeFd, EPOLLIN, WAKE_TOKEN);
   }
 
@@ -49,35 +57,55 @@ export class DeviceLoop {
   }
 
   #waitForCommand(): DeviceCommand {
-    const ready = new Uint32Array(2 * MAX_READY);
     for (;;) {
-      const received = receiveMessageOnPort(this.#port);
-      if (received !== undefined) return received.message as DeviceCommand;
-      const count = this.#epoll.wait(MAX_READY, -1, ready);
-      for (let i = 0; i < count; i++) {
-        const token = ready[2 * i] as number;
-        const events = ready[2 * i + 1] as number;
-        if (token === WAKE_TOKEN) {
-          drainEventfd(this.#wakeFd);
-          this.#answerAccesses();
-        } else this.#serve(token, events);
+      if (this.#mail) {
+        const received = receiveMessageOnPort(this.#port);
+        if (received !== undefined) return received.message as DeviceCommand;
+        this.#mail = false;
       }
+      const idle = this.#deferred.length === 0;
+      if (idle && this.#polling.enabled) {
+        if (this.#wait(0) || this.#polling.run(() => this.#wait(0))) continue;
+        this.#wait(-1);
+        this.#polling.woken();
+      } else this.#wait(idle ? -1 : 0);
+      this.#runDeferred();
     }
   }
 
-  #serve(token: number, events: number): void {
-    const watch = this.#watches.get(token);
-    if (watch === undefined) return;
+  /** Serves the descriptors that are ready within `timeoutMs`; whether there were any. */
+  #wait(timeoutMs: number): boolean {
+    const ready = this.#ready;
+    const count = this.#epoll.wait(MAX_READY, timeoutMs, ready);
+    for (let i = 0; i < count; i++) {
+      const token = ready[2 * i] as number;
+      const events = ready[2 * i + 1] as number;
+      if (token === WAKE_TOKEN) {
+        drainEventfd(this.#wakeFd);
+        this.#mail = true;
+        this.#answerAccesses();
+      } else {
+        const watch = this.#watches.get(token);
+        if (watch !== undefined) this.#guard(watch.service, () => watch.onReady(events));
+      }
+    }
+    return count > 0;
+  }
+
+  #runDeferred(): void {
+    if (this.#deferred.length === 0) return;
+    const deferred = this.#deferred;
+    this.#deferred = [];
+    for (const { work, service } of deferred) if (this.#services.has(service)) this.#guard(service, work);
+  }
+
+  /** Runs a service's code; what it throws ends the service and nothing else. */
+  #guard(service: number, work: () => void): void {
     try {
-      watch.onReady(events);
+      work();
     } catch (error) {
-      this.#post({
-        type: "failed",
-        group: -1,
-        service: watch.service,
-        error: reportError(error, "DEVICE_SERVICE_FAILED"),
-      });
-      this.#endService(watch.service);
+      this.#post({ type: "failed", group: -1, service, error: reportError(error, "DEVICE_SERVICE_FAILED") });
+      this.#endService(service);
     }
   }
 
@@ -108,13 +136,18 @@ export class DeviceLoop {
 
   async #execute(command: DeviceCommand): Promise<void> {
     const { sequence } = command;
+    let value: unknown;
     try {
       if (command.type === "attach") await this.#attach(command);
       else if (command.type === "detach") this.#groups.delete(command.group);
       else if (command.type === "serve") await this.#startService(command.service, command.description);
       else if (command.type === "unserve") this.#endService(command.service);
-      else this.#stopped = true;
-      this.#post({ type: "done", sequence });
+      else if (command.type === "call") {
+        const service = this.#services.get(command.service);
+        if (service?.call === undefined) throw new BatonError("SERVICE_CLOSED", `${command.method}: no such service`);
+        value = await service.call(command.method, command.args);
+      } else this.#stopped = true;
+      this.#post({ type: "done", sequence, value });
     } catch (error) {
       this.#post({ type: "refused", sequence, error: reportError(error) });
     }
@@ -124,9 +157,10 @@ export class DeviceLoop {
   async #attach(command: Extract<DeviceCommand, { type: "attach" }>): Promise<void> {
     const memory = GuestMemory.attach(command.memory);
     const handlers: (BusHandler | null)[] = [];
-    for (const device of command.bus.devices) {
-      if (device.thread !== "device" || device.module === null) {
-        handlers.push(null);
+    for (const [index, device] of command.bus.devices.entries()) {
+      if (device.thread !== "device" || device.module === null || !command.loads) {
+        const service = command.services[index] ?? -1;
+        handlers.push(this.#services.get(service)?.bus ?? null);
         continue;
       }
       const factory = await load<HandlerFactory>(device.module.module, device.module.factory);
@@ -148,7 +182,7 @@ export class DeviceLoop {
     const factory = await load<ServiceFactory>(description.module, description.factory);
     this.#services.set(
       id,
-      factory({
+      await factory({
         options: description.options,
         emit: (event) => this.#post({ type: "service-event", service: id, event }),
         watch: (fd, events, onReady) => {
@@ -159,8 +193,25 @@ export class DeviceLoop {
             if (this.#watches.delete(token)) this.#epoll.delete(fd);
           };
         },
+        defer: (work) => this.#deferred.push({ work, service: id }),
+        poll: (poller) => this.#polling.add(this.#guarded(id, poller)),
       }),
     );
+  }
+
+  #guarded(service: number, poller: Poller): Poller {
+    const guard = (work: () => boolean): boolean => {
+      let worked = false;
+      this.#guard(service, () => {
+        worked = work();
+      });
+      return worked;
+    };
+    return {
+      begin: () => this.#guard(service, () => poller.begin()),
+      poll: () => guard(() => poller.poll()),
+      end: () => guard(() => poller.end()),
+    };
   }
 
   #endService(id: number): void {

@@ -20,6 +20,10 @@ export type DeviceCommand =
       readonly bus: BusDescription;
       readonly memory: GuestMemoryDescriptor;
       readonly vmFd: number;
+      /** For each device of the bus: the service of this thread that answers for it, or -1. */
+      readonly services: readonly number[];
+      /** Whether this thread answers the handlers that are code. */
+      readonly loads: boolean;
     }
   | { readonly type: "detach"; readonly sequence: number; readonly group: number }
   | {
@@ -29,11 +33,18 @@ export type DeviceCommand =
       readonly description: ServiceDescription;
     }
   | { readonly type: "unserve"; readonly sequence: number; readonly service: number }
+  | {
+      readonly type: "call";
+      readonly sequence: number;
+      readonly service: number;
+      readonly method: string;
+      readonly args: unknown;
+    }
   | { readonly type: "stop"; readonly sequence: number };
 
 /** What a device thread says. */
 export type DeviceReply =
-  | { readonly type: "done"; readonly sequence: number }
+  | { readonly type: "done"; readonly sequence: number; readonly value?: unknown }
   | { readonly type: "refused"; readonly sequence: number; readonly error: ErrorReport }
   | { readonly type: "event"; readonly group: number; readonly event: DeviceEvent }
   | { readonly type: "service-event"; readonly service: number; readonly event: unknown }

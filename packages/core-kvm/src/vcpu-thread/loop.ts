@@ -186,7 +186,8 @@ export class VcpuLoop {
     words[word.address] = (address % 2 ** 32) | 0;
     words[word.space] = space;
     Atomics.store(words, word.mailbox, mailbox.asked);
-    if (this.#assignment.bus.devices[range.device]?.thread === "device") signalEventfd(this.#assignment.deviceWakeFd);
+    const wakeFd = this.#assignment.wakeFds[range.device] as number;
+    if (wakeFd >= 0) signalEventfd(wakeFd);
     else post({ type: "forward" });
     while (Atomics.load(words, word.mailbox) === mailbox.asked) {
       if (Atomics.load(words, word.request) & request.stop) return;

@@ -1,6 +1,7 @@
 import type { GuestMemoryDescriptor } from "@baton/memory";
 import type { BusDescription } from "../bus/bus.js";
 import type { DeviceEvent } from "../bus/handler.js";
+import type { PollingOptions } from "../device-thread/service.js";
 import type { VcpuExit } from "../exit.js";
 
 /** Gives a pooled thread a vCPU to run. */
@@ -13,8 +14,8 @@ export interface VcpuAssignment {
   readonly control: SharedArrayBuffer;
   readonly bus: BusDescription;
   readonly memory: GuestMemoryDescriptor;
-  /** The eventfd that wakes the device thread when an access waits for it; -1 without one. */
-  readonly deviceWakeFd: number;
+  /** For each device of the bus: the eventfd that wakes the device thread that answers for it, or -1. */
+  readonly wakeFds: readonly number[];
 }
 
 /** Gives a pooled thread the work of a device thread. */
@@ -22,6 +23,7 @@ export interface DeviceAssignment {
   readonly role: "device";
   /** Non-blocking eventfd: signalled after a message, after an access in a mailbox, and to stop. */
   readonly wakeFd: number;
+  readonly polling: PollingOptions;
   readonly port: import("node:worker_threads").MessagePort;
 }
 
@@ -51,7 +53,13 @@ export type VcpuMessage =
 export function reportError(error: unknown, code = "VCPU_THREAD_FAILED"): ErrorReport {
   if (error instanceof Error) {
     const known = (error as { code?: unknown }).code;
-    return { code: typeof known === "string" ? known : code, message: error.message, stack: error.stack };
+    const details = (error as { details?: Readonly<Record<string, unknown>> }).details;
+    return {
+      code: typeof known === "string" ? known : code,
+      message: error.message,
+      stack: error.stack,
+      ...(details !== undefined && { details }),
+    };
   }
   return { code, message: String(error) };
 }

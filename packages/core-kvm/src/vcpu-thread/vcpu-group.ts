@@ -17,32 +17,37 @@ const PAUSE_TIMEOUT_MS = 2000;
 /** All vCPUs of a VM with their threads: started, paused and resumed together. */
 export class VcpuGroup {
   readonly threads: readonly VcpuThread[];
-  readonly #deviceThread: DeviceThread | undefined;
+  readonly #deviceThreads: ReadonlySet<DeviceThread>;
   #running = false;
   #closing: Promise<void> | undefined;
 
-  private constructor(threads: readonly VcpuThread[], deviceThread: DeviceThread | undefined) {
+  private constructor(threads: readonly VcpuThread[], deviceThreads: ReadonlySet<DeviceThread>) {
     this.threads = threads;
-    this.#deviceThread = deviceThread;
+    this.#deviceThreads = deviceThreads;
     for (const thread of threads) thread.once("failed", () => {});
   }
 
   /** Gives every vCPU of the VM a thread; they are paused. The bus must be complete. */
   static async start(vm: Vm, bus: Bus, memory: GuestMemory, deviceThread?: DeviceThread): Promise<VcpuGroup> {
     const own = bus.devices.some((device) => device.handler.thread === "device");
-    const device = own ? (deviceThread?.retain() ?? (await DeviceThread.shared())) : undefined;
-    const starts = await Promise.allSettled(
-      vm.vcpus.map((vcpu) => VcpuThread.start({ vcpu, bus, memory, ...(device && { deviceWakeFd: device.wakeFd }) })),
-    );
+    const loader = own ? (deviceThread?.retain() ?? (await DeviceThread.shared())) : undefined;
+    const answering = bus.devices.map(({ handler }) => {
+      if (handler.thread === "service") return handler.service.thread;
+      return handler.thread === "device" ? loader : undefined;
+    });
+    const deviceThreads = new Set(answering.filter((thread) => thread !== undefined));
+    for (const thread of deviceThreads) if (thread !== loader) thread.retain();
+    const wakeFds = answering.map((thread) => thread?.wakeFd ?? -1);
+    const starts = await Promise.allSettled(vm.vcpus.map((vcpu) => VcpuThread.start({ vcpu, bus, memory, wakeFds })));
     const threads = starts.flatMap((start) => (start.status === "fulfilled" ? [start.value] : []));
     const failed = starts.find((start) => start.status === "rejected");
-    const group = new VcpuGroup(threads, device);
+    const group = new VcpuGroup(threads, deviceThreads);
     if (failed !== undefined) {
       await group.close();
       throw failed.reason;
     }
     try {
-      await device?.attach(group, bus.describe(), memory.describe(), vm.fd.raw);
+      for (const thread of deviceThreads) await thread.attach(group, { vm, bus, memory, loads: thread === loader });
     } catch (error) {
       await group.close();
       throw error;
@@ -111,8 +116,10 @@ export class VcpuGroup {
     this.#closing ??= (async () => {
       this.#running = false;
       await Promise.all(this.threads.map((thread) => thread.close()));
-      await this.#deviceThread?.detach(this);
-      await this.#deviceThread?.release();
+      for (const thread of this.#deviceThreads) {
+        await thread.detach(this);
+        await thread.release();
+      }
     })();
     return this.#closing;
   }

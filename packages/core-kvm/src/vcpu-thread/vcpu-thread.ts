@@ -50,8 +50,8 @@ export interface VcpuThreadOptions {
   readonly vcpu: Vcpu;
   readonly bus: Bus;
   readonly memory: GuestMemory;
-  /** The eventfd of the device thread that answers `device` handlers. */
-  readonly deviceWakeFd?: number;
+  /** For each device of the bus: the eventfd of the device thread that answers for it, or -1; none unless given. */
+  readonly wakeFds?: readonly number[];
 }
 
 /** A vCPU with the thread that runs it. Made paused; {@link VcpuGroup} drives all vCPUs of a VM together. */
@@ -97,7 +97,7 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
         control: this.control,
         bus: bus.describe(),
         memory: memory.describe(),
-        deviceWakeFd: options.deviceWakeFd ?? -1,
+        wakeFds: options.wakeFds ?? bus.devices.map(() => -1),
       },
       (message) => this.#receive(message as VcpuMessage, released),
     );
