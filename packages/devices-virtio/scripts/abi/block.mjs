@@ -1,0 +1,4 @@
+export default {
+  includes: ["linux/fs.h"],
+  constants: ["BLKDISCARD", "BLKZEROOUT", "BLKSSZGET", "BLKPBSZGET"],
+};

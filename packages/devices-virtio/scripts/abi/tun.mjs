@@ -1,0 +1,27 @@
+export default {
+  includes: ["sys/ioctl.h", "sys/socket.h", "linux/if.h", "linux/if_tun.h", "linux/virtio_net.h"],
+  structs: {
+    ifreq: { ifr_name: "ifr_name", ifr_flags: "ifr_flags" },
+  },
+  constants: [
+    "IFNAMSIZ",
+    "IFF_TAP",
+    "IFF_NO_PI",
+    "IFF_VNET_HDR",
+    "IFF_MULTI_QUEUE",
+    "TUNSETIFF",
+    "TUNGETIFF",
+    "TUNGETFEATURES",
+    "TUNSETOFFLOAD",
+    "TUNSETVNETHDRSZ",
+    "TUNSETVNETLE",
+    "TUNSETQUEUE",
+    "IFF_ATTACH_QUEUE",
+    "IFF_DETACH_QUEUE",
+    "TUN_F_CSUM",
+    "TUN_F_TSO4",
+    "TUN_F_TSO6",
+    "TUN_F_TSO_ECN",
+    "TUN_F_UFO",
+  ],
+};

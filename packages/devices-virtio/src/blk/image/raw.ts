@@ -1,0 +1,161 @@
+import {
+  BatonError,
+  EINVAL,
+  EOPNOTSUPP,
+  FALLOC_FL_KEEP_SIZE,
+  FALLOC_FL_PUNCH_HOLE,
+  FALLOC_FL_ZERO_RANGE,
+  fallocate,
+  fdatasync,
+  fstat,
+  ftruncate,
+  type IoVector,
+  ioctl,
+  lseek,
+  memset,
+  S_IFBLK,
+  S_IFMT,
+  tryPreadv,
+  tryPwritev,
+  writeAll,
+} from "@baton/linux";
+import { BLKDISCARD, BLKPBSZGET, BLKSSZGET, BLKZEROOUT } from "../../abi/block.js";
+import type { BlockImage } from "./image.js";
+import { moveAll } from "./vectored.js";
+
+const SECTOR = 512;
+/** What is written at once where zeroes must be written by hand. */
+const ZEROES_CHUNK = 1 << 20;
+
+/** What a raw image is opened with. */
+export interface RawImageOptions {
+  readonly fd: number;
+  /** The same file without O_DIRECT, for requests that do not meet its rules; -1 where `fd` has none. */
+  readonly bufferedFd: number;
+}
+
+/** A file or block device whose bytes are the disk's. */
+export class RawImage implements BlockImage {
+  readonly logicalBlockSize: number;
+  readonly physicalBlockSize: number;
+  readonly #fd: number;
+  readonly #bufferedFd: number;
+  readonly #isDevice: boolean;
+  #size: number;
+  #zeroes: Uint8Array | undefined;
+
+  constructor({ fd, bufferedFd }: RawImageOptions) {
+    this.#fd = fd;
+    this.#bufferedFd = bufferedFd;
+    const { mode, blockSize } = fstat(fd);
+    this.#isDevice = (mode & S_IFMT) === S_IFBLK;
+    this.logicalBlockSize = this.#isDevice ? ioctlInt(fd, BLKSSZGET, "BLKSSZGET") : SECTOR;
+    this.physicalBlockSize = this.#isDevice ? ioctlInt(fd, BLKPBSZGET, "BLKPBSZGET") : clampBlock(blockSize);
+    this.#size = this.#measure();
+  }
+
+  get size(): number {
+    return this.#size;
+  }
+
+  read(vector: IoVector, offset: number): number {
+    const result = moveAll(tryPreadv, this.#fd, vector, offset, zeroRest);
+    if (result !== -EINVAL || this.#bufferedFd < 0) return result;
+    return moveAll(tryPreadv, this.#bufferedFd, vector, offset, zeroRest);
+  }
+
+  write(vector: IoVector, offset: number): number {
+    const result = moveAll(tryPwritev, this.#fd, vector, offset);
+    if (result !== -EINVAL || this.#bufferedFd < 0) return result;
+    return moveAll(tryPwritev, this.#bufferedFd, vector, offset);
+  }
+
+  flush(): number {
+    return attempt(() => fdatasync(this.#fd));
+  }
+
+  discard(offset: number, length: number): number {
+    const result = attempt(() => {
+      if (this.#isDevice) this.#rangeIoctl(BLKDISCARD, "BLKDISCARD", offset, length);
+      else fallocate(this.#fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, length);
+    });
+    // A hint: where it cannot be followed, nothing is lost.
+    return result === -EOPNOTSUPP ? 0 : result;
+  }
+
+  writeZeroes(offset: number, length: number, mayUnmap: boolean): number {
+    const result = attempt(() => {
+      if (this.#isDevice) this.#rangeIoctl(BLKZEROOUT, "BLKZEROOUT", offset, length);
+      else {
+        const how = mayUnmap ? FALLOC_FL_PUNCH_HOLE : FALLOC_FL_ZERO_RANGE;
+        fallocate(this.#fd, how | FALLOC_FL_KEEP_SIZE, offset, length);
+      }
+    });
+    return result === -EOPNOTSUPP ? this.#writeZeroesByHand(offset, length) : result;
+  }
+
+  resize(size?: number): number {
+    if (size !== undefined && !this.#isDevice) ftruncate(this.#fd, size);
+    const measured = this.#measure();
+    if (size !== undefined && measured < size) {
+      throw new BatonError("BLOCK_RESIZE", `The block device has ${measured} bytes, not ${size}`, {
+        hint: "A block device must be grown first, with its own tools",
+      });
+    }
+    this.#size = size ?? measured;
+    return this.#size;
+  }
+
+  close(): void {}
+
+  #measure(): number {
+    const size = this.#isDevice ? lseek(this.#fd, 0, "end") : fstat(this.#fd).size;
+    return Math.floor(Number(size) / SECTOR) * SECTOR;
+  }
+
+  #rangeIoctl(request: number, name: string, offset: number, length: number): void {
+    const range = BigUint64Array.of(BigInt(offset), BigInt(length));
+    ioctl(this.#fd, request, new Uint8Array(range.buffer), name);
+  }
+
+  #writeZeroesByHand(offset: number, length: number): number {
+    this.#zeroes ??= new Uint8Array(ZEROES_CHUNK);
+    for (let done = 0; done < length; ) {
+      const step = Math.min(ZEROES_CHUNK, length - done);
+      const fd = this.#bufferedFd < 0 ? this.#fd : this.#bufferedFd;
+      const bytes = this.#zeroes.subarray(0, step);
+      const result = attempt(() => writeAll(fd, bytes, offset + done));
+      if (result < 0) return result;
+      done += step;
+    }
+    return 0;
+  }
+}
+
+/** Runs a call that throws on failure; 0, or the negative error number. */
+export function attempt(call: () => void): number {
+  try {
+    call();
+    return 0;
+  } catch (error) {
+    const errno = BatonError.is(error) ? error.errno : undefined;
+    if (errno === undefined) throw error;
+    return -errno;
+  }
+}
+
+/** What lies behind the end of a file reads as zeroes: an image may be shorter than its last sector. */
+function zeroRest({ words, count }: IoVector): number {
+  for (let i = 0; i < count; i++) memset(words[i * 2] as bigint, 0, words[i * 2 + 1] as bigint);
+  return 0;
+}
+
+function clampBlock(size: number): number {
+  return size >= SECTOR && size <= 1 << 16 && (size & (size - 1)) === 0 ? size : 4096;
+}
+
+function ioctlInt(fd: number, request: number, name: string): number {
+  const out = new Int32Array(1);
+  ioctl(fd, request, new Uint8Array(out.buffer), name);
+  return out[0] as number;
+}

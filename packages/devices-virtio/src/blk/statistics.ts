@@ -1,0 +1,42 @@
+import type { BlkOperation } from "./request.js";
+
+/** Figures of one kind of request. */
+export interface BlkOperationStatistics {
+  readonly operations: number;
+  readonly bytes: number;
+  readonly failed: number;
+  readonly totalTimeNs: number;
+}
+
+/** What a block device has done since it was made. */
+export type BlkStatisticsSnapshot = Readonly<Record<BlkOperation, BlkOperationStatistics>>;
+
+type Mutable = { -readonly [K in keyof BlkOperationStatistics]: number };
+
+/** Counts requests by kind. */
+export class BlkStatistics {
+  readonly #kinds: Readonly<Record<BlkOperation, Mutable>> = {
+    read: none(),
+    write: none(),
+    flush: none(),
+    discard: none(),
+    "write-zeroes": none(),
+  };
+
+  count(operation: BlkOperation, bytes: number, ok: boolean, timeNs: number): void {
+    const kind = this.#kinds[operation];
+    kind.totalTimeNs += timeNs;
+    if (ok) {
+      kind.operations++;
+      kind.bytes += bytes;
+    } else kind.failed++;
+  }
+
+  save(): BlkStatisticsSnapshot {
+    return structuredClone(this.#kinds);
+  }
+}
+
+function none(): Mutable {
+  return { operations: 0, bytes: 0, failed: 0, totalTimeNs: 0 };
+}

@@ -1,0 +1,40 @@
+import type { Fd } from "@baton/linux";
+import type { RingFeatures } from "./features.js";
+
+/**
+ * Where devices get their descriptors from: found, where a hand-over has brought one for this `name` and `id`, and else
+ * opened by `open`. `name` says what it is for (`image`, `tap`), `id` whose.
+ */
+export type OpenOrFind = (name: string, id: string, open: () => Fd) => Fd;
+
+/** What a description has opened for its device. */
+export interface OpenedDevice {
+  /** The options of the device's factory: structured-clonable, with descriptors by number. */
+  readonly options: unknown;
+  /** Releases what was opened; called once, when the device no longer uses it. */
+  close(): void | Promise<void>;
+}
+
+/** What a device is told of its machine. */
+export interface MachineFacts {
+  /** The guest's whole memory in bytes. */
+  readonly ramBytes: number;
+}
+
+/** A virtio device that a machine shall have: what factory functions such as `virtioBlk` return. */
+export interface VirtioDeviceDescription {
+  readonly kind: "virtio";
+  /** What it is, for messages and queries: `virtio-blk`. */
+  readonly model: string;
+  readonly id: string;
+  /** How many queues it has. */
+  readonly queues: number;
+  /** The id of the iothread that serves it; the shared device thread unless given. */
+  readonly iothread?: string;
+  readonly rings?: RingFeatures;
+  /** The URL of the module with the device's factory; this package's own unless given. */
+  readonly module?: string;
+  readonly factory: string;
+  /** Opens what the device needs, all of it through `openOrFind`. */
+  open(openOrFind: OpenOrFind, machine: MachineFacts): OpenedDevice;
+}

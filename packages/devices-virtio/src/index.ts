@@ -1,0 +1,63 @@
+/**
+ * Virtio 1.2 over guest RAM: virtqueues, split and packed, the device's side.
+ *
+ * @packageDocumentation
+ */
+
+// For users.
+export type { BalloonInfo } from "./balloon/device.js";
+export type { BalloonStatistics } from "./balloon/statistics.js";
+export { type VirtioBalloonOptions, virtioBalloon } from "./balloon/virtio-balloon.js";
+export type { BlkInfo, ErrorPolicy } from "./blk/device.js";
+export type { BlkOperationStatistics, BlkStatisticsSnapshot } from "./blk/statistics.js";
+export { type VirtioBlkOptions, virtioBlk } from "./blk/virtio-blk.js";
+export type { MachineFacts, OpenedDevice, OpenOrFind, VirtioDeviceDescription } from "./device/description.js";
+// For those who build devices.
+export type {
+  DriverReady,
+  KernelNotifiers,
+  VirtioDevice,
+  VirtioDeviceContext,
+  VirtioDeviceFactory,
+  VirtioEvent,
+} from "./device/device.js";
+export { type RingFeatures, VIRTIO_F_VERSION_1 } from "./device/features.js";
+export type { RateLimitOptions } from "./device/rate-limit.js";
+export { deviceStateError, type QueueRegisters, StateReader, type VirtioState } from "./device/state.js";
+export type { ChainParts, ChainPiece, ChainState } from "./queue/chain.js";
+export { Chain } from "./queue/chain.js";
+export { createQueue } from "./queue/create.js";
+// For those who build drivers and tools.
+export {
+  DESC_BYTES,
+  DESC_F_AVAIL,
+  DESC_F_INDIRECT,
+  DESC_F_NEXT,
+  DESC_F_USED,
+  DESC_F_WRITE,
+  MAX_QUEUE_SIZE,
+} from "./queue/descriptor.js";
+export { QueueError, type QueueFault } from "./queue/errors.js";
+export {
+  type QueueFeatures,
+  queueFeatures,
+  VIRTIO_F_EVENT_IDX,
+  VIRTIO_F_IN_ORDER,
+  VIRTIO_F_INDIRECT_DESC,
+  VIRTIO_F_RING_PACKED,
+} from "./queue/features.js";
+export type {
+  Completion,
+  InFlightState,
+  PackedQueueState,
+  QueueLayout,
+  QueueOptions,
+  QueueState,
+  QueueStateBase,
+  SplitQueueState,
+  VirtQueue,
+} from "./queue/queue.js";
+export { type VirtioRngOptions, virtioRng } from "./rng/virtio-rng.js";
+export { VirtioMmioDevice, type VirtioMmioOptions } from "./transport/mmio/device.js";
+export { MMIO_LENGTH } from "./transport/mmio/layout.js";
+export type { QuiesceReport } from "./transport/mmio/service.js";

@@ -1,0 +1,5 @@
+/**
+ * The transports' services, loaded in device threads.
+ * @module
+ */
+export { type VirtioServiceOptions, virtioMmioService } from "./transport/mmio/service.js";
