@@ -1,5 +1,6 @@
 import type { Readable, Writable } from "node:stream";
-import type { BusDevice, CpuTopology } from "@baton/core-kvm";
+import type { BusDevice, CpuTopology, PollingOptions } from "@baton/core-kvm";
+import type { OpenOrFind, VirtioDeviceDescription } from "@baton/devices-virtio";
 import type { BackendOptions, RamBlock } from "@baton/memory";
 import type { OutputPolicy } from "./platform/uart-16550.js";
 
@@ -35,7 +36,17 @@ export interface CustomDevice {
 }
 
 /** What `devices` may hold. */
-export type DeviceDescription = SerialDevice | CustomDevice;
+export type DeviceDescription = SerialDevice | CustomDevice | VirtioDeviceDescription;
+
+/** How long an iothread polls at most before it sleeps, unless it is told otherwise: QEMU's figure. */
+export const DEFAULT_POLL_MAX_NS = 32_768;
+
+/** A device thread of the VM's own, on which devices may be placed. */
+export interface IothreadConfig {
+  readonly id: string;
+  /** How long it polls before it sleeps; 32,768 ns at most unless given. */
+  readonly polling?: PollingOptions;
+}
 
 /** Options of {@link serial}. */
 export interface SerialOptions {
@@ -97,6 +108,14 @@ export interface VmConfig {
     readonly protocol?: "pvh" | "linux64";
   };
   readonly devices?: readonly DeviceDescription[];
+  readonly iothreads?: readonly IothreadConfig[];
+  /** Where devices get their descriptors from; opened unless given. */
+  readonly openOrFind?: OpenOrFind;
+  /**
+   * How the guest finds virtio devices: `acpi` (default), or `cmdline`, by words added to its command line, for kernels
+   * that know no ACPI. Never by both.
+   */
+  readonly discovery?: "acpi" | "cmdline";
   /** What a triple fault, a reset and a panic lead to. */
   readonly policy?: {
     /** `reset` (default) or `shutdown`, as QEMU's `-no-reboot`. */

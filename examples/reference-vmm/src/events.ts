@@ -1,6 +1,7 @@
 import { setMaxListeners } from "node:events";
 import type { BatonError } from "@baton/linux";
 import type { RunState } from "./run-state.js";
+import type { VirtioVmEvent } from "./virtio-event.js";
 
 /** Why a VM shut down or was reset, by QEMU's names (QAPI `ShutdownCause`). */
 export type ShutdownCause =
@@ -22,6 +23,7 @@ export type VmEvent =
   | { readonly type: "reset"; readonly guest: boolean; readonly reason: ShutdownCause }
   | { readonly type: "guest-panicked"; readonly action: "pause" | "poweroff" | "run" | "reset" }
   | { readonly type: "internal-error"; readonly error: BatonError }
+  | VirtioVmEvent
   | { readonly type: "run-state"; readonly from: RunState; readonly to: RunState };
 
 /** An event with the real time at which it happened, in microseconds since 1970. */

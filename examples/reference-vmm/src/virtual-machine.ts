@@ -6,6 +6,7 @@ import {
   setIrqLine,
   type VcpuExit,
 } from "@baton/core-kvm";
+import type { VirtioEvent } from "@baton/devices-virtio";
 import { BatonError, throwIfAborted } from "@baton/linux";
 import { ConsolePort } from "./backend/chardev/console.js";
 import type { SerialDevice, VmConfig } from "./config.js";
@@ -14,6 +15,7 @@ import { Machine } from "./machine/machine.js";
 import type { MachineState } from "./machine/state.js";
 import { pressPowerButton } from "./platform/acpi-ged.js";
 import { needsReset, type RunState, RunStateMachine } from "./run-state.js";
+import { virtioVmEvent } from "./virtio-event.js";
 
 /** How a VM came to its end. */
 export interface VmOutcome {
@@ -61,6 +63,8 @@ export class VirtualMachine {
       thread.on("device", (event) => this.#onDevice(event));
       thread.on("failed", (error) => this.#background(() => this.#internalError(error)));
     }
+    machine.listeners.onFailed = (error) => this.#background(() => this.#internalError(error));
+    machine.listeners.onVirtioEvent = (device, event) => this.#onVirtioEvent(device, event);
   }
 
   /** Makes a VM that has not run yet. Users call `createVm`. */
@@ -132,7 +136,7 @@ export class VirtualMachine {
           details: { state: this.#run.state },
         });
       }
-      this.#enterRunning();
+      await this.#enterRunning();
     });
   }
 
@@ -194,10 +198,12 @@ export class VirtualMachine {
   }
 
   /** The state of the paused machine as plain objects; RAM is not in it. Fails with `VM_RUNNING` while it runs. */
-  saveState(): MachineState {
-    if (this.#run.state === "running")
-      throw new BatonError("VM_RUNNING", "The state of a running VM cannot be read: pause it first");
-    return this.#machine.saveState();
+  saveState(): Promise<MachineState> {
+    return this.#serialised(undefined, async () => {
+      if (this.#run.state === "running")
+        throw new BatonError("VM_RUNNING", "The state of a running VM cannot be read: pause it first");
+      return this.#machine.saveState();
+    });
   }
 
   /** Ends the guest and gives everything back. May be called again. */
@@ -223,10 +229,10 @@ export class VirtualMachine {
     await this.#console?.flush();
   }
 
-  #enterRunning(): void {
+  async #enterRunning(): Promise<void> {
     this.#run.enter("running");
     this.#events.emit({ type: "resume" });
-    this.#machine.vcpus.resume();
+    await this.#machine.resume();
   }
 
   #serialised<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
@@ -285,6 +291,19 @@ export class VirtualMachine {
     }
   }
 
+  #onVirtioEvent(device: string, reported: VirtioEvent): void {
+    const event = virtioVmEvent(device, reported);
+    this.#events.emit(event);
+    if (event.type === "block-io-error" && event.action === "stop") {
+      this.#background(async () => {
+        if (this.#run.state !== "running") return;
+        await this.#halt();
+        this.#run.enter("io-error");
+        this.#events.emit({ type: "stop" });
+      });
+    }
+  }
+
   async #guestReset(): Promise<void> {
     if (this.config.policy?.onReset === "shutdown") {
       await this.#shutdown(true, "guest-reset", { reason: "shutdown", cause: "guest-reset" });
@@ -295,13 +314,13 @@ export class VirtualMachine {
     const before = this.#run.state;
     await this.#halt();
     try {
-      this.#machine.reset();
+      await this.#machine.reset();
     } catch (error) {
       this.#fault(BatonError.from(error, "MACHINE_RESET"));
       throw error;
     }
     this.#events.emit({ type: "reset", guest, reason });
-    if (before === "running") this.#machine.vcpus.resume();
+    if (before === "running") await this.#machine.resume();
     else if (needsReset(before)) this.#run.enter("prelaunch");
   }
 
@@ -326,7 +345,7 @@ export class VirtualMachine {
     const action = policy === "shutdown" ? "poweroff" : policy;
     await this.#halt();
     this.#events.emit({ type: "guest-panicked", action });
-    if (policy === "run") this.#machine.vcpus.resume();
+    if (policy === "run") await this.#machine.resume();
     else if (policy === "reset") await this.#reset(true, "guest-panic");
     else if (policy === "shutdown")
       await this.#shutdown(true, "guest-panic", { reason: "panic", cause: "guest-panic" });

@@ -134,7 +134,7 @@ describeKvm("the lifecycle of a VM", () => {
     await vm.start();
     await until(() => Atomics.load(new Int32Array(shared), 0) > 100, "a hundred accesses");
     await vm.pause();
-    expect(vm.saveState().vcpus[0]?.registers.rax).toBe(0x5an);
+    expect((await vm.saveState()).vcpus[0]?.registers.rax).toBe(0x5an);
   });
 
   it.each(["vcpu", "device", "embedder"] as const)(

@@ -25,7 +25,7 @@ const CALL = 0xe8;
 /** Where a paused VM was stopped. KVM exits for each byte of `rep outsb`: inside it, the instruction is still to be repeated. */
 function classify(
   vm: VirtualMachine,
-  state: ReturnType<VirtualMachine["saveState"]>,
+  state: Awaited<ReturnType<VirtualMachine["saveState"]>>,
 ): (typeof CLASSES)[number] | "other" {
   const [vcpu] = state.vcpus;
   if (vcpu === undefined) return "other";
@@ -107,7 +107,7 @@ async function moveTicker(
         move--;
         continue;
       }
-      const state = vm.saveState();
+      const state = await vm.saveState();
       const place = classify(vm, state);
       met.set(place, (met.get(place) ?? 0) + 1);
       await vm.close();

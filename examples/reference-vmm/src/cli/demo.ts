@@ -85,7 +85,7 @@ class Demo {
     const began = performance.now();
     await vm.pause();
     if (vm.runState !== "paused") return vm;
-    const state = vm.saveState();
+    const state = await vm.saveState();
     await vm.close();
     const next = await createVm(this.#config, { incoming: { state } });
     await next.resume();

@@ -2,6 +2,7 @@ import { BatonError, exitImmediately } from "@baton/linux";
 import type { ConsoleBackend, DeviceDescription } from "../config.js";
 import { serial } from "../config.js";
 import { createVm } from "../create-vm.js";
+import { deviceConfigs } from "../options/device/table.js";
 import { optionError } from "../options/grammar.js";
 import type { ChardevOption, VmmOptions } from "../options/options.js";
 import { vmConfig } from "../options/vm-config.js";
@@ -125,7 +126,8 @@ class Vmm {
 
   #devices(): readonly DeviceDescription[] {
     const backend = serialBackend(this.#options);
-    return backend === undefined ? [] : [serial({ backend: this.#consoleBackend(backend) })];
+    const console = backend === undefined ? [] : [serial({ backend: this.#consoleBackend(backend) })];
+    return [...console, ...deviceConfigs(this.#options)];
   }
 
   #consoleBackend(backend: ChardevOption): ConsoleBackend {

@@ -1,5 +1,5 @@
 import type { TimedVmEvent, VmEvent } from "../events.js";
-import { bool, type Members, oneOf, type StaticMembers, str } from "./schema.js";
+import { bool, int, type Members, oneOf, type StaticMembers, str } from "./schema.js";
 
 /** An event as clients know it. */
 export interface EventDescription {
@@ -48,6 +48,47 @@ const mappings: { readonly [T in VmEvent["type"]]: EventMapping<Extract<VmEvent,
     { action: { type: oneOf("pause", "poweroff", "run", "reset"), doc: "what has been done about it" } },
     ({ action }) => ({ action }),
   ),
+  "block-io-error": mapping(
+    "BLOCK_IO_ERROR",
+    "The host could not carry out a request of a disk.",
+    {
+      device: { type: str, doc: "the disk's id" },
+      "node-name": { type: str, doc: "the same" },
+      "qom-path": { type: str, doc: "its path in the device tree" },
+      operation: { type: oneOf("read", "write"), doc: "what the guest had asked for" },
+      action: { type: oneOf("report", "ignore", "stop"), doc: "what that led to; a STOP follows a stop" },
+      nospace: { type: bool, doc: "whether the host's disk is full" },
+      reason: { type: str, doc: "the host's error" },
+    },
+    ({ device, operation, action, nospace, reason }) => ({
+      device,
+      "node-name": device,
+      "qom-path": `/machine/peripheral/${device}`,
+      operation,
+      action,
+      nospace,
+      reason,
+    }),
+  ),
+  "balloon-changed": mapping(
+    "BALLOON_CHANGED",
+    "The guest has more or less memory than before.",
+    { actual: { type: int, doc: "what it has, in bytes" } },
+    ({ actual }) => ({ actual }),
+  ),
+  "port-changed": mapping(
+    "VSERPORT_CHANGE",
+    "A program in the guest has opened or closed a serial port.",
+    { id: { type: str, doc: "the port's id" }, open: { type: bool, doc: "whether it is open now" } },
+    ({ port, open }) => ({ id: port, open }),
+  ),
+  "device-needs-reset": mapping(
+    "DEVICE_NEEDS_RESET",
+    "A driver in the guest broke the rules: its device waits to be reset.",
+    { device: { type: str, doc: "the device's id" }, reason: { type: str, doc: "what was wrong" } },
+    ({ device, reason }) => ({ device, reason }),
+  ),
+  device: null,
   // A STOP follows.
   "internal-error": null,
   "run-state": null,

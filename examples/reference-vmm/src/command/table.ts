@@ -1,4 +1,7 @@
+import { balloonCommands } from "./builtin/balloon.js";
+import { blockCommands } from "./builtin/block.js";
 import { cpuCommands } from "./builtin/cpus.js";
+import { iothreadCommands } from "./builtin/iothreads.js";
 import { lifecycleCommands } from "./builtin/lifecycle.js";
 import { negotiationCommands } from "./builtin/negotiation.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
@@ -11,5 +14,8 @@ export const commandTable: CommandTable = new CommandTable([
   ...lifecycleCommands,
   ...statusCommands,
   ...cpuCommands,
+  ...blockCommands,
+  ...balloonCommands,
+  ...iothreadCommands,
   ...selfDescriptionCommands,
 ]);

@@ -26,6 +26,7 @@ import {
   type Vm,
   writeAcpi,
 } from "@baton/core-kvm";
+import type { VirtioEvent } from "@baton/devices-virtio";
 import { BatonError } from "@baton/linux";
 import { GuestMemory, RamBlock } from "@baton/memory";
 import type { VmConfig } from "../config.js";
@@ -33,6 +34,8 @@ import { loadRtc, saveRtc } from "../platform/rtc.js";
 import { Uart16550 } from "../platform/uart-16550.js";
 import { createPlatformMemory, microvmAcpi, microvmLayout, type PlatformMemory, platformDevices } from "./microvm.js";
 import type { MachineState } from "./state.js";
+import { VirtioDevices } from "./virtio-devices.js";
+import { type VirtioSlot, virtioCmdline } from "./virtio-slots.js";
 
 /** The most RAM and vCPUs that a configuration may ask for. */
 const MAX_MEMORY_MIB = 4 * 1024 * 1024;
@@ -50,6 +53,14 @@ export interface MachineOptions {
   readonly signal?: AbortSignal;
 }
 
+/** What the owner of a machine hears of its devices. */
+export interface MachineListeners {
+  /** A virtio device reports something. */
+  onVirtioEvent: (device: string, event: VirtioEvent) => void;
+  /** A device has failed; the guest cannot go on. */
+  onFailed: (error: BatonError) => void;
+}
+
 /** A microvm: RAM, KVM VM, vCPUs with their threads, platform devices. It knows nothing of run states or surfaces. */
 export class Machine {
   readonly config: VmConfig;
@@ -60,6 +71,9 @@ export class Machine {
   readonly bus = new Bus();
   readonly platform: PlatformMemory = createPlatformMemory();
   readonly vcpus: VcpuGroup;
+  readonly virtio: VirtioDevices;
+  /** What the machine's owner hears of its devices. */
+  readonly listeners: MachineListeners;
   readonly #kvm: Kvm;
   readonly #ownsBlock: boolean;
   readonly #options: MachineOptions;
@@ -75,6 +89,8 @@ export class Machine {
       bus: Bus;
       platform: PlatformMemory;
       topology: CpuTopology;
+      virtio: VirtioDevices;
+      listeners: MachineListeners;
     },
   ) {
     this.#options = options;
@@ -88,6 +104,8 @@ export class Machine {
     this.vcpus = parts.vcpus;
     this.bus = parts.bus;
     this.platform = parts.platform;
+    this.virtio = parts.virtio;
+    this.listeners = parts.listeners;
   }
 
   /** Makes a machine, its vCPUs paused before the first instruction. What was half made is undone on failure or abort. */
@@ -111,12 +129,37 @@ export class Machine {
       const bus = new Bus();
       for (const device of platformDevices(platform, options.uart)) bus.add(device);
       for (const device of config.devices ?? []) if (device.kind === "custom") bus.add(device.device);
-      if (options.state !== undefined) restore(vm, platform, options.state, options.clock ?? "advance");
-      else boot(vm, memory, config, topology, options.uart !== null);
+      const listeners: MachineListeners = { onVirtioEvent: () => {}, onFailed: () => {} };
+      const virtio = await VirtioDevices.start({
+        vm,
+        memory,
+        bus,
+        descriptions: (config.devices ?? []).filter((device) => device.kind === "virtio"),
+        iothreads: config.iothreads ?? [],
+        ...(config.openOrFind && { openOrFind: config.openOrFind }),
+        onEvent: (device, event) => listeners.onVirtioEvent(device, event),
+        onFailed: (error) => listeners.onFailed(error),
+      });
+      undo.push(() => virtio.close());
+      if (options.state !== undefined) {
+        restore(vm, platform, options.state, options.clock ?? "advance");
+        await virtio.load(options.state.devices.virtio);
+      } else boot(vm, memory, config, { topology, serial: options.uart !== null, virtio: virtio.slots });
       const vcpus = await VcpuGroup.start(vm, bus, memory);
       undo.push(() => vcpus.close());
       options.signal?.throwIfAborted();
-      const machine = new Machine(options, { kvm, vm, block, memory, vcpus, bus, platform, topology });
+      const machine = new Machine(options, {
+        kvm,
+        vm,
+        block,
+        memory,
+        vcpus,
+        bus,
+        platform,
+        topology,
+        virtio,
+        listeners,
+      });
       if (options.state !== undefined) machine.uart().load(options.state.devices.uart);
       return machine;
     } catch (error) {
@@ -138,8 +181,10 @@ export class Machine {
   /** Called when the restored serial port has output for its back end. */
   onUartOutput: () => void = () => {};
 
-  /** The state of the paused machine. */
-  saveState(): MachineState {
+  /** The state of the paused machine; its devices are quiesced until {@link resume}. */
+  async saveState(): Promise<MachineState> {
+    await this.virtio.quiesce();
+    const virtio = await this.virtio.save();
     return {
       vcpus: this.vm.vcpus.map((vcpu) => getVcpuState(vcpu)),
       irqchip: getIrqchip(this.vm),
@@ -150,12 +195,20 @@ export class Machine {
         rtc: saveRtc(this.platform.rtc),
         i8042: [...new Int32Array(this.platform.i8042)],
         ged: [...new Int32Array(this.platform.ged)],
+        virtio,
       },
     };
   }
 
+  /** Lets the devices and then the vCPUs run. */
+  async resume(): Promise<void> {
+    await this.virtio.resume();
+    this.vcpus.resume();
+  }
+
   /** Puts the paused machine back to the moment before its first instruction, with the kernel loaded anew. */
-  reset(): void {
+  async reset(): Promise<void> {
+    await this.virtio.reset();
     const pristine = createKvmVm(this.#kvm, this.config, this.topology);
     try {
       this.vm.vcpus.forEach((vcpu, i) => {
@@ -173,12 +226,14 @@ export class Machine {
     this.uart().reset();
     new Int32Array(this.platform.i8042).fill(0);
     new Int32Array(this.platform.ged).fill(0);
-    boot(this.vm, this.memory, this.config, this.topology, this.#options.uart !== null);
+    const serial = this.#options.uart !== null;
+    boot(this.vm, this.memory, this.config, { topology: this.topology, serial, virtio: this.virtio.slots });
   }
 
   /** Ends the vCPU threads, closes the VM and, unless it was lent, the RAM. */
   async close(): Promise<void> {
     await this.vcpus.close();
+    await this.virtio.close();
     this.vm.close();
     this.#kvm.close();
     if (this.#ownsBlock) this.block.close();
@@ -249,13 +304,23 @@ function createKvmVm(kvm: Kvm, config: VmConfig, topology: CpuTopology): Vm {
   }
 }
 
-function boot(vm: Vm, memory: GuestMemory, config: VmConfig, topology: CpuTopology, serial: boolean): void {
-  const rsdp = writeAcpi(memory, microvmAcpi({ vcpus: config.vcpus ?? 1, topology, serial }));
+function boot(
+  vm: Vm,
+  memory: GuestMemory,
+  config: VmConfig,
+  { topology, serial, virtio }: { topology: CpuTopology; serial: boolean; virtio: readonly VirtioSlot[] },
+): void {
+  const byAcpi = config.discovery !== "cmdline";
+  const rsdp = writeAcpi(
+    memory,
+    microvmAcpi({ vcpus: config.vcpus ?? 1, topology, serial, virtio: byAcpi ? virtio : [] }),
+  );
+  const words = byAcpi || virtio.length === 0 ? [] : [virtioCmdline(virtio)];
   const { kernel, initrd, cmdline, protocol } = config.boot;
   const plan = loadKernel(memory, {
     kernel: readImage(kernel, "kernel"),
     ...(initrd !== undefined && { initrd: readImage(initrd, "initrd") }),
-    cmdline: cmdline ?? "",
+    cmdline: [...(cmdline ? [cmdline] : []), ...words].join(" "),
     rsdp,
     ...(protocol && { protocol }),
   });

@@ -5,6 +5,7 @@ import { gedLayout } from "../platform/acpi-ged.js";
 import { RTC_SHARED_BYTES } from "../platform/rtc.js";
 import { Uart16550, type UartOptions } from "../platform/uart-16550.js";
 import { gedAml } from "./ged-aml.js";
+import { type VirtioSlot, virtioAml } from "./virtio-slots.js";
 
 /** Ports and interrupts of the microvm machine's fixed devices. */
 export const microvmLayout = {
@@ -85,6 +86,8 @@ export function microvmAcpi(options: {
   readonly vcpus: number;
   readonly topology: CpuTopology;
   readonly serial: boolean;
+  /** Virtio devices that the guest finds here; none unless given. */
+  readonly virtio?: readonly VirtioSlot[];
 }) {
   const { sockets, dies, cores, threads } = options.topology;
   const cpus = Array.from({ length: sockets * dies * cores * threads }, (_, index) => ({
@@ -112,7 +115,10 @@ export function microvmAcpi(options: {
     aml.name("_STA", aml.integer(0x0b)),
     aml.name("_CRS", aml.resources(aml.ioPorts(Number(microvmLayout.pvpanic), 1))),
   );
-  const body = aml.concat(aml.scope("\\_SB", ...(options.serial ? [com1] : []), rtc, panic), gedAml());
+  const body = aml.concat(
+    aml.scope("\\_SB", ...(options.serial ? [com1] : []), rtc, panic, ...virtioAml(options.virtio ?? [])),
+    gedAml(),
+  );
   const register = (offset: number) => ({
     space: "memory" as const,
     address: gedLayout.registers + BigInt(offset),

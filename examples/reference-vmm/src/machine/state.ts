@@ -1,6 +1,7 @@
 import type { ClockState, IrqchipState, VcpuState } from "@baton/core-kvm";
 import type { RtcState } from "../platform/rtc.js";
 import type { UartState } from "../platform/uart-16550.js";
+import type { NamedVirtioState } from "./virtio-devices.js";
 
 /** The whole state of a stopped machine but its RAM, as plain data. */
 export interface MachineState {
@@ -14,5 +15,6 @@ export interface MachineState {
     readonly rtc: RtcState;
     readonly i8042: readonly number[];
     readonly ged: readonly number[];
+    readonly virtio: readonly NamedVirtioState[];
   };
 }

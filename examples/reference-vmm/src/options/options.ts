@@ -1,4 +1,6 @@
-import type { ConsoleBackend, VmConfig } from "../config.js";
+import type { ConsoleBackend, IothreadConfig, VmConfig } from "../config.js";
+import type { DeviceOption } from "./device/driver.js";
+import type { DriveOption } from "./drive.js";
 
 /** A memory backend object as given by `-object`. Sizes in bytes. */
 export interface MemoryObject {
@@ -30,6 +32,7 @@ export interface VmmOptions {
     memoryBackend: string | undefined;
     auxRamShare: boolean | undefined;
     dumpGuestCore: boolean;
+    autoKernelCmdline: boolean;
     memShare: boolean | undefined;
   };
   kernel: string | undefined;
@@ -41,6 +44,10 @@ export interface VmmOptions {
   memPath: string | undefined;
   memPrealloc: boolean;
   objects: Map<string, MemoryObject>;
+  iothreads: IothreadConfig[];
+  rngs: Map<string, { readonly path: string }>;
+  drives: Map<string, DriveOption>;
+  devices: DeviceOption[];
   chardevs: Map<string, ChardevOption>;
   serial: { backend: ChardevOption } | { chardev: string } | undefined;
   qmp: QmpAddress[];
@@ -64,6 +71,7 @@ export function emptyOptions(): VmmOptions {
       memoryBackend: undefined,
       auxRamShare: undefined,
       dumpGuestCore: true,
+      autoKernelCmdline: false,
       memShare: undefined,
     },
     kernel: undefined,
@@ -75,6 +83,10 @@ export function emptyOptions(): VmmOptions {
     memPath: undefined,
     memPrealloc: false,
     objects: new Map(),
+    iothreads: [],
+    rngs: new Map(),
+    drives: new Map(),
+    devices: [],
     chardevs: new Map(),
     serial: undefined,
     qmp: [],

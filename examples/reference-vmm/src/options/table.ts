@@ -1,6 +1,9 @@
+import { parseDevice } from "./device/table.js";
+import { parseDrive } from "./drive.js";
 import { checkKeys, optionError, parseBool, parseSize, parseSubOptions } from "./grammar.js";
+import { applyObject } from "./object.js";
 import type { VmmOptions } from "./options.js";
-import { parseChardev, parseObject, parseQmp, parseSmp } from "./values.js";
+import { parseChardev, parseQmp, parseSmp } from "./values.js";
 
 /** One option of the command line: what it takes, what it does, what `-help` says. */
 export interface OptionEntry {
@@ -28,7 +31,7 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   machine: {
     argument: "TYPE[,KEY=VALUE...]",
     repeat: true,
-    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=",
+    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=, auto-kernel-cmdline=",
     apply: applyMachine,
   },
   M: { argument: "TYPE[,KEY=VALUE...]", repeat: true, help: "", apply: applyMachine },
@@ -62,14 +65,27 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   },
   "mem-prealloc": { help: "touch all guest memory before the guest starts", apply: (o) => (o.memPrealloc = true) },
   object: {
-    argument: "memory-backend-{ram,file,memfd},id=,size=[,...]",
+    argument:
+      "memory-backend-{ram,file,memfd},id=,size=[,...] | iothread,id=[,poll-max-ns=] | rng-random,id=,filename=",
     repeat: true,
-    help: "a memory backend: mem-path=, align=, share=, prealloc=, dump=, hugetlb=, hugetlbsize=",
+    help: "a memory backend (mem-path=, align=, share=, prealloc=, dump=, hugetlb=, hugetlbsize=), a device thread, a source of entropy",
+    apply: applyObject,
+  },
+  drive: {
+    argument: "id=ID,file=PATH[,readonly=][,direct=][,...]",
+    repeat: true,
+    help: "a disk image for a -device: cache=, discard=, serial=, rerror=, werror=, throttling.iops-total=, throttling.bps-total=",
     apply(o, v, n) {
-      const object = parseObject(n, v);
-      if (o.objects.has(object.id)) throw optionError(n, `the id '${object.id}' is taken`);
-      o.objects.set(object.id, object);
+      const drive = parseDrive(n, v);
+      if (o.drives.has(drive.id)) throw optionError(n, `the id '${drive.id}' is taken`);
+      o.drives.set(drive.id, drive);
     },
+  },
+  device: {
+    argument: "DRIVER[,id=ID][,KEY=VALUE...]",
+    repeat: true,
+    help: "a device; `docs/devices.md` lists the drivers",
+    apply: (o, v, n) => o.devices.push(parseDevice(n, v)),
   },
   kernel: { argument: "FILE", help: "a bzImage, or an ELF kernel", apply: (o, v) => (o.kernel = v) },
   initrd: { argument: "FILE", help: "the initial RAM disk", apply: (o, v) => (o.initrd = v) },
@@ -142,6 +158,7 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
     "mem-share",
     "usb",
     "graphics",
+    "auto-kernel-cmdline",
   ]);
   const type = parsed.pairs.get("type") ?? parsed.first;
   if (type !== undefined) {
@@ -154,6 +171,7 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
   o.machine.memoryBackend = parsed.pairs.get("memory-backend") ?? o.machine.memoryBackend;
   o.machine.auxRamShare = bool("aux-ram-share") ?? o.machine.auxRamShare;
   o.machine.dumpGuestCore = bool("dump-guest-core") ?? o.machine.dumpGuestCore;
+  o.machine.autoKernelCmdline = bool("auto-kernel-cmdline") ?? o.machine.autoKernelCmdline;
   o.machine.memShare = bool("mem-share") ?? o.machine.memShare;
 }
 

@@ -1,5 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
-import { parseChardev, parseObject, parseQmp, parseSmp } from "./values.js";
+import { applyObject } from "./object.js";
+import { emptyOptions } from "./options.js";
+import { parseChardev, parseQmp, parseSmp } from "./values.js";
 
 const invalid = (message: RegExp) =>
   expect.objectContaining({ code: "OPTION_INVALID", message: expect.stringMatching(message) });
@@ -43,6 +45,27 @@ describe("-smp", () => {
 });
 
 describe("-object", () => {
+  /** The memory backend that an option makes. */
+  const parseObject = (option: string, text: string) => {
+    const options = emptyOptions();
+    applyObject(options, text, option);
+    return [...options.objects.values()][0];
+  };
+
+  it("reads iothreads and sources of entropy", () => {
+    const options = emptyOptions();
+    applyObject(options, "iothread,id=io1", "object");
+    applyObject(options, "iothread,id=io2,poll-max-ns=0,poll-grow=3", "object");
+    applyObject(options, "rng-random,id=r,filename=/dev/random", "object");
+    expect(options.iothreads).toEqual([
+      { id: "io1", polling: { maxNs: 32768, grow: 0, shrink: 0 } },
+      { id: "io2", polling: { maxNs: 0, grow: 3, shrink: 0 } },
+    ]);
+    expect(options.rngs).toEqual(new Map([["r", { path: "/dev/random" }]]));
+    expect(() => applyObject(options, "iothread,id=r", "object")).toThrow(invalid(/the id 'r' is taken/));
+    expect(() => applyObject(options, "rng-random,id=s", "object")).toThrow(invalid(/'s' needs filename=/));
+  });
+
   it("reads the three kinds of memory", () => {
     expect(parseObject("object", "memory-backend-ram,id=a,size=1G,prealloc=on")).toEqual({
       ...{ id: "a", kind: "ram", size: 1n << 30n, prealloc: true },

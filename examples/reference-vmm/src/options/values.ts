@@ -1,4 +1,12 @@
-import { checkKeys, optionError, parseBool, parseInteger, parseSize, parseSubOptions } from "./grammar.js";
+import {
+  checkKeys,
+  optionError,
+  parseBool,
+  parseInteger,
+  parseSize,
+  parseSubOptions,
+  type SubOptions,
+} from "./grammar.js";
 import type { ChardevOption, MemoryObject, QmpAddress, VmmOptions } from "./options.js";
 
 const MAX_SMP = 254;
@@ -34,15 +42,13 @@ export function parseSmp(option: string, text: string): NonNullable<VmmOptions["
 }
 
 /** `-object memory-backend-...`. */
-export function parseObject(option: string, text: string): MemoryObject {
-  const parsed = parseSubOptions(option, text, true);
-  const type = parsed.first ?? parsed.pairs.get("qom-type") ?? "";
+export function parseMemoryObject(option: string, type: string, id: string, parsed: SubOptions): MemoryObject {
   const kind = /^memory-backend-(ram|file|memfd)$/.exec(type)?.[1] as MemoryObject["kind"] | undefined;
   if (kind === undefined)
     throw optionError(
       option,
       `object '${type}' is not supported`,
-      "Supported: memory-backend-ram, memory-backend-file, memory-backend-memfd",
+      "Supported: memory-backend-ram, memory-backend-file, memory-backend-memfd, iothread, rng-random",
     );
   const known = [
     "qom-type",
@@ -61,9 +67,6 @@ export function parseObject(option: string, text: string): MemoryObject {
   checkKeys(option, parsed, known);
   const get = (key: string) => parsed.pairs.get(key);
   const bool = (key: string) => (get(key) === undefined ? undefined : parseBool(option, key, get(key) as string));
-  const id = get("id");
-  if (id === undefined || id === "" || id.length > 255)
-    throw optionError(option, `${type} needs id=, of at most 255 characters`);
   const size = get("size");
   if (size === undefined) throw optionError(option, `${type} '${id}' needs size=`);
   const path = get("mem-path");

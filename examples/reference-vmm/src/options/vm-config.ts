@@ -29,6 +29,8 @@ export function vmConfig(options: VmmOptions): BaseVmConfig {
       cmdline: options.append.join(" "),
     },
     policy: options.policy,
+    iothreads: options.iothreads,
+    ...(options.machine.autoKernelCmdline && { discovery: "cmdline" }),
   };
 }
 

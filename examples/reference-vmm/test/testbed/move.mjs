@@ -28,7 +28,7 @@ await test(`a Linux guest with ${VCPUS} vCPUs under load is moved ${moves} times
     const began = performance.now();
     await guest.vm.pause();
     for (const place of guest.vm.stopPoints) met[place] = (met[place] ?? 0) + 1;
-    const state = guest.vm.saveState();
+    const state = await guest.vm.saveState();
     await guest.vm.close();
     await guest.create({ state });
     await guest.vm.resume();
