@@ -38,6 +38,8 @@ export interface FileStatus {
   readonly size: bigint;
   readonly rdev: bigint;
   readonly blocks: bigint;
+  /** When the content was last changed, in ns since 1970. */
+  readonly mtimeNs: bigint;
   readonly blockSize: number;
 }
 
@@ -60,6 +62,7 @@ export function fstat(fd: FdLike): FileStatus {
     size: data.getBigInt64(stat.st_size, true),
     rdev: data.getBigUint64(stat.st_rdev, true),
     blocks: data.getBigInt64(stat.st_blocks, true),
+    mtimeNs: data.getBigInt64(stat.st_mtim, true) * 1_000_000_000n + data.getBigInt64(stat.st_mtim + 8, true),
     blockSize: Number(data.getBigInt64(stat.st_blksize, true)),
   };
 }

@@ -405,6 +405,7 @@ export {
   peerCredentials,
   recv,
   type SocketOptions,
+  type SocketpairOptions,
   send,
   setSocketOption,
   shutdown,

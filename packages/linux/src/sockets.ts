@@ -13,6 +13,7 @@ import {
   SO_REUSEADDR,
   SOCK_CLOEXEC,
   SOCK_NONBLOCK,
+  SOCK_SEQPACKET,
   SOCK_STREAM,
   SOL_SOCKET,
   ucred,
@@ -87,13 +88,21 @@ export function accept(fd: FdLike, options: SocketOptions = {}): Fd | null {
   throwErrno("accept", errno, { what: fdName(fd) });
 }
 
-/** Two connected unix stream sockets. socketpair(2). */
-export function socketpair(options: SocketOptions & { readonly name?: string } = {}): [Fd, Fd] {
+/** Options of {@link socketpair}. */
+export interface SocketpairOptions extends SocketOptions {
+  readonly name?: string;
+  /** Whether each message arrives as it was sent (SOCK_SEQPACKET), instead of a stream of bytes. */
+  readonly packets?: boolean;
+}
+
+/** Two connected unix sockets. socketpair(2). */
+export function socketpair(options: SocketpairOptions = {}): [Fd, Fd] {
   const call = libc<(family: number, type: number, protocol: number, out: Int32Array) => number>(
     "int socketpair(int, int, int, void *)",
   );
   const out = new Int32Array(2);
-  const type = SOCK_STREAM | SOCK_CLOEXEC | (options.nonblock ? SOCK_NONBLOCK : 0);
+  const kind = options.packets ? SOCK_SEQPACKET : SOCK_STREAM;
+  const type = kind | SOCK_CLOEXEC | (options.nonblock ? SOCK_NONBLOCK : 0);
   checked(call(AF_UNIX, type, 0, out), "socketpair");
   const name = options.name ?? "socketpair";
   return [Fd.adopt(out[0] as number, name), Fd.adopt(out[1] as number, name)];

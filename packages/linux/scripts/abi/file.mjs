@@ -12,6 +12,7 @@ export default {
       "st_size",
       "st_blksize",
       "st_blocks",
+      "st_mtim",
     ],
     iovec: ["iov_base", "iov_len"],
     flock: ["l_type", "l_whence", "l_start", "l_len", "l_pid"],

@@ -13,6 +13,7 @@ export const stat = {
   st_size: 48,
   st_blksize: 56,
   st_blocks: 64,
+  st_mtim: 88,
 } as const;
 
 /** `struct iovec`: size and offsets in bytes. */
