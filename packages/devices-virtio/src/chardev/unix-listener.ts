@@ -1,0 +1,76 @@
+import { lstatSync } from "node:fs";
+import { BatonError, connect, EADDRINUSE, ECONNREFUSED, type Fd, listen, umask, unlink } from "@baton/linux";
+
+/** A listening UNIX socket and the removal of its file. */
+export interface UnixListener {
+  readonly fd: Fd;
+  /** Removes the socket's file, unless another one stands there by now. May be called again. */
+  removeFile(): void;
+}
+
+/** Like {@link listenPrivately}, with a file that can be removed again. */
+export function openUnixListener(path: string): UnixListener {
+  const fd = listenPrivately(path);
+  const file = socketFile(path);
+  return { fd, removeFile: () => file.remove() };
+}
+
+/** Like {@link listenUnix}, with a file that only its owner may connect to. */
+export function listenPrivately(path: string): Fd {
+  const mask = umask(0o177);
+  try {
+    return listenUnix(path);
+  } finally {
+    umask(mask);
+  }
+}
+
+/** The file of a listening socket, as it is now: it is removed unless another one stands there by then. */
+export function socketFile(path: string): { remove(): void } {
+  const own = lstatSync(path, { throwIfNoEntry: false });
+  return {
+    remove() {
+      const now = lstatSync(path, { throwIfNoEntry: false });
+      if (now !== undefined && now.ino === own?.ino && now.dev === own.dev) unlink(path);
+    },
+  };
+}
+
+/**
+ * A listening UNIX socket at `path`, non-blocking. A socket that a dead process left behind is replaced; what is no
+ * socket is left alone. Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH` for a path that cannot be had.
+ */
+export function listenUnix(path: string): Fd {
+  const address = { kind: "unix" as const, path };
+  try {
+    return listen(address, { nonblock: true });
+  } catch (error) {
+    if (!BatonError.is(error)) throw error;
+    if (error.errno !== EADDRINUSE) {
+      throw new BatonError("SOCKET_PATH", `Cannot listen at ${path}: ${error.message}`, { cause: error });
+    }
+    if (lstatSync(path, { throwIfNoEntry: false })?.isSocket() === false) {
+      throw new BatonError("SOCKET_PATH", `Cannot listen at ${path}: there is a file that is no socket`, {
+        cause: error,
+        hint: "Choose another path, or remove it",
+      });
+    }
+    if (isAlive(path)) {
+      throw new BatonError("SOCKET_IN_USE", `Cannot listen at ${path}: another process does already`, {
+        cause: error,
+        hint: "Choose another path, or end the process that owns it",
+      });
+    }
+    unlink(path);
+    return listen(address, { nonblock: true });
+  }
+}
+
+function isAlive(path: string): boolean {
+  try {
+    connect({ kind: "unix", path }, { nonblock: true }).close();
+    return true;
+  } catch (error) {
+    return !BatonError.is(error) || error.errno !== ECONNREFUSED;
+  }
+}
