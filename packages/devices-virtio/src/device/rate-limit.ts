@@ -31,17 +31,27 @@ export class RateLimit {
 
   /** Counts a request of so many bytes; false if it has to wait, and the timer will call. */
   take(bytes: number): boolean {
+    if (!this.ready()) return false;
+    this.count(bytes);
+    return true;
+  }
+
+  /** Whether a request may begin, of which only its end tells how long it is; false if it has to wait. */
+  ready(): boolean {
     if (this.#timer === undefined) return true;
     const now = performance.now() / 1000;
     const [requests, data] = this.#buckets as [Bucket, Bucket];
     const wait = Math.max(requests.wait(now), data.wait(now));
-    if (wait > 0) {
-      timerfdSettime(this.#timer, { value: BigInt(Math.ceil(wait * 1e9)) });
-      return false;
-    }
+    if (wait > 0) timerfdSettime(this.#timer, { value: BigInt(Math.ceil(wait * 1e9)) });
+    return wait === 0;
+  }
+
+  /** Counts a request of so many bytes. */
+  count(bytes: number): void {
+    if (this.#timer === undefined) return;
+    const [requests, data] = this.#buckets as [Bucket, Bucket];
     requests.add(1);
     data.add(bytes);
-    return true;
   }
 
   /** Disarms the timer. */

@@ -1,3 +1,4 @@
+import { BatonError } from "@baton/linux";
 import type { Chain } from "./chain.js";
 import { DESC_BYTES, DESC_F_AVAIL, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_USED, DESC_F_WRITE } from "./descriptor.js";
 import type { InFlightEntry } from "./in-flight.js";
@@ -195,6 +196,10 @@ export class PackedQueue extends RingQueue {
   protected availableNow(): boolean {
     const { ring } = this.#views ?? this.attach();
     return this.#head(ring) !== -1;
+  }
+
+  protected adopt(): void {
+    throw new BatonError("INVALID_ARGUMENT", `queue ${this.index}: a packed ring cannot be taken over`);
   }
 
   protected saveRing(base: QueueStateBase): QueueState {

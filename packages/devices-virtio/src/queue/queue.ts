@@ -125,6 +125,12 @@ export interface VirtQueue {
   setNotification(enabled: boolean): boolean;
   /** Whether the driver made something available, be it valid or not. */
   hasAvailable(): boolean;
+  /**
+   * Goes on where the kernel has left a split queue that was handed to it: pops from available index `lastAvail` on; the
+   * used index is the ring's. Buffers that the kernel had and did not use are popped again. Nothing may be in flight.
+   * Throws `INVALID_ARGUMENT` for a packed queue.
+   */
+  reposition(lastAvail: number): void;
   /** Forgets all views: to be called in each thread at the quiesce point where guest memory moves. */
   refresh(): void;
   /** Back to how it was made. Buffers in flight are the driver's again. */

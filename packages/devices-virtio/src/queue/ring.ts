@@ -65,6 +65,8 @@ export abstract class RingQueue implements VirtQueue {
   /** Writes what the driver reads before it notifies. */
   protected abstract writeSuppression(enabled: boolean): void;
   protected abstract availableNow(): boolean;
+  /** Takes over the places of another device side that has used the ring. */
+  protected abstract adopt(lastAvail: number): void;
   protected abstract saveRing(base: QueueStateBase): QueueState;
   /** Takes the places in the rings; throws `VIRTQUEUE_STATE`. */
   protected abstract loadRing(state: QueueState): void;
@@ -176,6 +178,14 @@ export abstract class RingQueue implements VirtQueue {
 
   hasAvailable(): boolean {
     return this.ready && this.availableNow();
+  }
+
+  reposition(lastAvail: number): void {
+    if (this.inFlight > 0 || !this.ready) {
+      throw new BatonError("INVALID_ARGUMENT", `queue ${this.index}: has buffers in flight, or is not in use`);
+    }
+    this.adopt(lastAvail);
+    this.unsignalled = 0;
   }
 
   refresh(): void {

@@ -199,6 +199,16 @@ export class SplitQueue extends RingQueue {
     return Atomics.load(avail, 1) !== this.#lastAvail;
   }
 
+  protected adopt(lastAvail: number): void {
+    const { used } = this.#views ?? this.attach();
+    const lastUsed = Atomics.load(used, 1);
+    const unused = (lastAvail - lastUsed) & 0xffff;
+    if (unused > this.layout.size)
+      throw this.fault("index-jump", lastUsed, `used index ${lastUsed}, popped ${lastAvail}`);
+    this.#lastUsed = lastUsed;
+    this.#lastAvail = lastUsed;
+  }
+
   protected saveRing(base: QueueStateBase): QueueState {
     return { ...base, kind: "split", lastAvail: this.#lastAvail, lastUsed: this.#lastUsed };
   }
