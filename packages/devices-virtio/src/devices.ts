@@ -4,4 +4,7 @@
  */
 export { createBalloonDevice } from "./balloon/device.js";
 export { createBlkDevice } from "./blk/device.js";
+export { createConsoleDevice } from "./console/device.js";
+export { createNetDevice } from "./net/device.js";
 export { createRngDevice } from "./rng/device.js";
+export { createVsockDevice } from "./vsock/device.js";

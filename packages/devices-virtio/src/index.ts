@@ -11,6 +11,12 @@ export { type VirtioBalloonOptions, virtioBalloon } from "./balloon/virtio-ballo
 export type { BlkInfo, ErrorPolicy } from "./blk/device.js";
 export type { BlkOperationStatistics, BlkStatisticsSnapshot } from "./blk/statistics.js";
 export { type VirtioBlkOptions, virtioBlk } from "./blk/virtio-blk.js";
+export type { ChardevBackend, CharEndpoint } from "./chardev/backend.js";
+export { type ChannelContext, type ChannelListeners, CharChannel, type InputMode } from "./chardev/channel.js";
+export { type OpenedChardev, openChardev } from "./chardev/open.js";
+export { listenUnix } from "./chardev/unix-listener.js";
+export type { ConsolePortInfo } from "./console/port.js";
+export { type VirtioConsoleOptions, type VirtioConsolePort, virtioConsole } from "./console/virtio-console.js";
 export type { MachineFacts, OpenedDevice, OpenOrFind, VirtioDeviceDescription } from "./device/description.js";
 // For those who build devices.
 export type {
@@ -24,6 +30,10 @@ export type {
 export { type RingFeatures, VIRTIO_F_VERSION_1 } from "./device/features.js";
 export type { RateLimitOptions } from "./device/rate-limit.js";
 export { deviceStateError, type QueueRegisters, StateReader, type VirtioState } from "./device/state.js";
+export type { NetInfo, NetLimit, NetLimits } from "./net/options.js";
+export type { NetFilterInfo } from "./net/state.js";
+export type { NetDirectionStatistics, NetStatistics } from "./net/statistics.js";
+export { type NetBackend, type VirtioNetOptions, virtioNet } from "./net/virtio-net.js";
 export type { ChainParts, ChainPiece, ChainState } from "./queue/chain.js";
 export { Chain } from "./queue/chain.js";
 export { createQueue } from "./queue/create.js";
@@ -61,3 +71,4 @@ export { type VirtioRngOptions, virtioRng } from "./rng/virtio-rng.js";
 export { VirtioMmioDevice, type VirtioMmioOptions } from "./transport/mmio/device.js";
 export { MMIO_LENGTH } from "./transport/mmio/layout.js";
 export type { QuiesceReport } from "./transport/mmio/service.js";
+export { type VirtioVsockOptions, virtioVsock } from "./vsock/virtio-vsock.js";

@@ -11,8 +11,11 @@ export type OpenOrFind = (name: string, id: string, open: () => Fd) => Fd;
 export interface OpenedDevice {
   /** The options of the device's factory: structured-clonable, with descriptors by number. */
   readonly options: unknown;
-  /** Releases what was opened; called once, when the device no longer uses it. */
-  close(): void | Promise<void>;
+  /**
+   * Releases what was opened; called once, when the device no longer uses it. What was handed over is only closed:
+   * nothing is removed, unlocked or ended that another machine goes on with.
+   */
+  close(handedOver: boolean): void | Promise<void>;
 }
 
 /** What a device is told of its machine. */

@@ -1,20 +1,13 @@
 import type { BlockImage } from "./image.js";
-import { RawImage } from "./raw.js";
+import { OverlayImage, type OverlayOptions } from "./overlay.js";
+import { RawImage, type RawImageOptions } from "./raw.js";
 
 /** An image by its descriptors, structured-clonable. */
-export type ImageOptions = {
-  readonly kind: "raw";
-  readonly fd: number;
-  /** The same file without O_DIRECT; -1 where `fd` has none. */
-  readonly bufferedFd: number;
-};
+export type ImageOptions =
+  | ({ readonly kind: "raw" } & RawImageOptions)
+  | ({ readonly kind: "overlay" } & OverlayOptions);
 
-/** Makes the image in the device's thread. */
+/** Makes the image in the device's thread. Throws `OVERLAY_FORMAT`. */
 export function openImage(options: ImageOptions): BlockImage {
-  switch (options.kind) {
-    case "raw":
-      return new RawImage(options);
-    default:
-      return options.kind satisfies never;
-  }
+  return options.kind === "raw" ? new RawImage(options) : new OverlayImage(options);
 }

@@ -145,7 +145,7 @@ export function attempt(call: () => void): number {
 }
 
 /** What lies behind the end of a file reads as zeroes: an image may be shorter than its last sector. */
-function zeroRest({ words, count }: IoVector): number {
+export function zeroRest({ words, count }: IoVector): number {
   for (let i = 0; i < count; i++) memset(words[i * 2] as bigint, 0, words[i * 2 + 1] as bigint);
   return 0;
 }

@@ -25,3 +25,14 @@ export function moveAll(
     vector.advance(result);
   }
 }
+
+/** Moves the first `bytes` of a vector into `target`, which is emptied before. */
+export function splitOff(vector: IoVector, target: IoVector, bytes: number): void {
+  target.clear();
+  for (let i = 0, left = bytes; left > 0; i++) {
+    const length = Math.min(left, Number(vector.words[i * 2 + 1]));
+    target.add(Number(vector.words[i * 2]), length);
+    left -= length;
+  }
+  vector.advance(bytes);
+}

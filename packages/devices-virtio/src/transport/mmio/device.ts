@@ -129,7 +129,7 @@ export class VirtioMmioDevice {
     } catch (error) {
       await service?.close();
       for (const fd of fds) fd.close();
-      await opened.close();
+      await opened.close(false);
       throw error;
     }
   }
@@ -198,13 +198,16 @@ export class VirtioMmioDevice {
     return this.#service.call("command", { name, args });
   }
 
-  /** Ends the device and closes what it had. The vCPUs must not run. May be called again. */
-  close(): Promise<void> {
+  /**
+   * Ends the device and closes what it had; after its state was handed over to another machine, without an effect on
+   * what that has. The vCPUs must not run. May be called again.
+   */
+  close(handedOver = false): Promise<void> {
     this.#closing ??= (async () => {
       this.#unwire();
       await this.#service.close();
       for (const fd of this.#fds) fd.close();
-      await this.#opened.close();
+      await this.#opened.close(handedOver);
     })();
     return this.#closing;
   }

@@ -149,17 +149,24 @@ class VirtioMmioService implements Service {
     if (polled.length === 0) return;
     this.#endPoll = this.#context.poll({
       begin: () => {
+        if (this.#quiesced) return;
         this.#polling = true;
         for (const queue of polled) queue.setNotification(false);
       },
       poll: () => this.#poll(polled),
-      end: () => {
-        this.#polling = false;
-        let waiting = false;
-        for (const queue of polled) if (!this.#held.has(queue.index) && queue.setNotification(true)) waiting = true;
-        return waiting && this.#poll(polled);
-      },
+      end: () => this.#endPolling() && this.#poll(polled),
     });
+  }
+
+  /** Asks for doorbells again; whether there is work that came before that. */
+  #endPolling(): boolean {
+    if (!this.#polling) return false;
+    this.#polling = false;
+    let waiting = false;
+    for (const index of this.#working) {
+      if (!this.#held.has(index) && this.#core.queues[index]?.setNotification(true)) waiting = true;
+    }
+    return waiting;
   }
 
   #poll(queues: readonly VirtQueue[]): boolean {
@@ -246,7 +253,10 @@ class VirtioMmioService implements Service {
   }
 
   #quiesce(): QuiesceReport {
-    if (!this.#quiesced) this.#core.guard(() => this.#device.quiesce());
+    if (!this.#quiesced) {
+      this.#endPolling();
+      this.#core.guard(() => this.#device.quiesce());
+    }
     this.#quiesced = true;
     this.#again.clear();
     let unreadDoorbells = 0;
