@@ -9,12 +9,13 @@ mount -t devpts devpts /dev/pts
 mount -t tmpfs -o size=90% tmpfs /tmp
 ip link set lo up
 
-test=report then=poweroff modules= count=3 interval=0.1 load_kib=256 load_files=8
+test=report then=poweroff modules= root= count=3 interval=0.1 load_kib=256 load_files=8
 for word in $(cat /proc/cmdline); do
   case $word in
     baton.test=*) test=${word#*=} ;;
     baton.then=*) then=${word#*=} ;;
     baton.modules=*) modules=${word#*=} ;;
+    baton.root=*) root=${word#*=} ;;
     baton.count=*) count=${word#*=} ;;
     baton.interval=*) interval=${word#*=} ;;
     baton.load-kib=*) load_kib=${word#*=} ;;
@@ -34,6 +35,12 @@ done
 SCRIPT
 chmod +x /bin/load-modules
 [ -n "$modules" ] && load-modules $(echo "$modules" | tr , ' ')
+
+if [ -n "$root" ]; then
+  mount -t ext4 -o rw "$root" /mnt || { echo "BATON BAD $root cannot be mounted"; poweroff -f; }
+  for place in dev proc sys; do mount -o move /$place /mnt/$place; done
+  exec switch_root /mnt /sbin/init </mnt/dev/console >/mnt/dev/console 2>&1
+fi
 
 cpus=$(grep -c ^processor /proc/cpuinfo)
 
