@@ -35,6 +35,7 @@ const programs = {
   busybox: "busybox-static",
   cpio: "cpio",
   iasl: "acpica-tools",
+  ip: "iproute2",
 };
 
 /** Checks before the tests, each a command that is quiet when all is well. */

@@ -1,6 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import type { BusDevice, CpuTopology, PollingOptions } from "@baton/core-kvm";
-import type { OpenOrFind, VirtioDeviceDescription } from "@baton/devices-virtio";
+import type { ChardevBackend, OpenOrFind, VirtioDeviceDescription } from "@baton/devices-virtio";
 import type { BackendOptions, RamBlock } from "@baton/memory";
 import type { OutputPolicy } from "./platform/uart-16550.js";
 
@@ -13,20 +13,15 @@ export type ConsoleBackend =
       readonly input?: Readable;
       readonly onOutput?: (bytes: Uint8Array) => void;
     }
-  /** Descriptors that stay the caller's; served by the device thread, so that a busy embedder does not stop the console. */
-  | { readonly kind: "fd"; readonly outputFd: number; readonly inputFd?: number }
-  | { readonly kind: "file"; readonly path: string; readonly append?: boolean }
-  /** A UNIX socket at `path`; one client at a time, output without a client is dropped. */
-  | { readonly kind: "unix"; readonly path: string }
-  /** A new pseudo-terminal; its path is in the VM's `consoles`. */
-  | { readonly kind: "pty" }
-  | { readonly kind: "null" };
+  | ChardevBackend;
 
 /** A serial port: the first is COM1. */
 export interface SerialDevice {
   readonly kind: "serial";
   readonly backend: ConsoleBackend;
   readonly policy: OutputPolicy;
+  /** The back end's name in queries; `serial0` unless given. */
+  readonly label?: string;
 }
 
 /** A device of the embedder's own, answered at ports or addresses of its choice. */
@@ -56,18 +51,20 @@ export interface SerialOptions {
   readonly backend?: ConsoleBackend;
   /** What a reader that is too slow does to the guest: `wait` (default) or `drop`. */
   readonly policy?: OutputPolicy;
+  /** The back end's name in queries; `serial0` unless given. */
+  readonly label?: string;
 }
 
 /** A 16550 serial port at COM1. */
 export function serial(options: SerialOptions = {}): SerialDevice {
-  const { output, input, onOutput, backend, policy = "wait" } = options;
+  const { output, input, onOutput, backend, policy = "wait", label } = options;
   const stream = {
     kind: "stream" as const,
     ...(output && { output }),
     ...(input && { input }),
     ...(onOutput && { onOutput }),
   };
-  return { kind: "serial", backend: backend ?? stream, policy };
+  return { kind: "serial", backend: backend ?? stream, policy, ...(label !== undefined && { label }) };
 }
 
 /** A device of one's own on the bus. */

@@ -75,7 +75,7 @@ export class VirtualMachine {
     throwIfAborted(options.signal);
     const serial = config.devices?.filter((device): device is SerialDevice => device.kind === "serial") ?? [];
     if (serial.length > 1) throw new BatonError("DEVICE_LIMIT", "The microvm machine has one serial port");
-    const port = serial[0] === undefined ? undefined : ConsolePort.open(serial[0]);
+    const port = serial[0] === undefined ? undefined : ConsolePort.open(serial[0], config.openOrFind);
     try {
       const { incoming, signal } = options;
       const machine = await Machine.create({
@@ -110,6 +110,11 @@ export class VirtualMachine {
   /** The path of the serial port's pseudo-terminal, where it has one. */
   get consolePath(): string | undefined {
     return this.#console?.path;
+  }
+
+  /** The serial port's character device: its name and what it stands on, in QEMU's words. */
+  get serialChardev(): { readonly label: string; readonly filename: string } | undefined {
+    return this.#console && { label: this.#console.label, filename: this.#console.filename };
   }
 
   /** The events from now on, until the VM is closed or `signal` aborts. */
@@ -206,13 +211,16 @@ export class VirtualMachine {
     });
   }
 
-  /** Ends the guest and gives everything back. May be called again. */
-  close(): Promise<void> {
+  /**
+   * Ends the guest and gives everything back. May be called again. With `handedOver`, another VM goes on with the state
+   * of this one: what that has is left alone (sockets stay in the file system, connections and locks stay).
+   */
+  close(options: { readonly handedOver?: boolean } = {}): Promise<void> {
     this.#closing ??= (async () => {
       await this.#last.catch(() => {});
       await this.#machine.vcpus.close();
       await this.#console?.close();
-      await this.#machine.close();
+      await this.#machine.close(options.handedOver ?? false);
       this.#settle({ reason: "closed" });
       this.#events.end();
     })();

@@ -1,7 +1,8 @@
 import { readFileSync } from "node:fs";
 import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile, workspaceFiles } from "@baton/testbed";
-import { beforeAll, describe, expect, it } from "@jest/globals";
+import { beforeAll, describe } from "@jest/globals";
 import { rounds } from "./support/rounds.js";
+import { expectTap } from "./support/tap.js";
 
 /** The guest's answer to the power button. */
 const BUTTON_SCRIPT = `#!/bin/sh
@@ -22,18 +23,6 @@ async function linuxFiles(): Promise<TestbedFile[]> {
     { path: "vmlinux", from: guest.vmlinux },
     { path: "initrd", from: guest.initrd },
   ];
-}
-
-/** Turns a run's TAP into jest's tests: each named one must be there and have passed. */
-function expectTap(names: readonly string[], result: () => RunResult): void {
-  it.each(names)("%s", (name) => {
-    const { tap, serialLog, ending } = result();
-    const test = tap.tests.find((candidate) => candidate.name === name);
-    if (test === undefined)
-      throw new Error(`the testbed (${ending}) did not run it; its log ends:\n${serialLog.slice(-3000)}`);
-    if (!test.ok) throw new Error(test.diagnostics);
-    expect(test.ok).toBe(true);
-  });
 }
 
 describe("Debian's kernel on Baton", () => {

@@ -1,5 +1,5 @@
 import { setTimeout as delay } from "node:timers/promises";
-import { getRegisters, getSpecialRegisters, setIrqLine } from "@baton/core-kvm";
+import { setIrqLine } from "@baton/core-kvm";
 import { guestPath, tickerCmdline, tickerMix } from "@baton/guests";
 import { liveFds } from "@baton/linux";
 import { RamBlock } from "@baton/memory";
@@ -8,6 +8,7 @@ import { createVm, serial, type VirtualMachine, type VmConfig } from "../src/ind
 import { describeKvm } from "./support/kvm.js";
 import { seededRandom } from "./support/random.js";
 import { rounds } from "./support/rounds.js";
+import { hasStaleStackPointer } from "./support/stale-stack-pointer.js";
 import { checkTickerSlots, TickerDevices, tickerWord } from "./support/ticker.js";
 
 const SEED = 20261121;
@@ -20,7 +21,6 @@ const CLASSES = ["hlt", "cpl3", "cpl0", "forwarded-in", "rep-outs", "mmio-crossi
 const REP_OUTSB = [0xf3, 0x6e];
 /** The instruction; some kinds of KVM report a vCPU that waits in it as running, past it. */
 const HLT = 0xf4;
-const CALL = 0xe8;
 
 /** Where a paused VM was stopped. KVM exits for each byte of `rep outsb`: inside it, the instruction is still to be repeated. */
 function classify(
@@ -44,23 +44,6 @@ function classify(
     default:
       return "other";
   }
-}
-
-/**
- * Whether the host's KVM reports a stack pointer that is older than the instruction pointer. Some software KVMs do, about
- * once in a thousand stops at user level, right after a `call`: the return address is on the stack, RSP is above it. The
- * guest itself is well and goes on in place, but such registers must not be carried elsewhere.
- */
-function hasStaleStackPointer(vm: VirtualMachine): boolean {
-  const [vcpu] = vm.machine.vm.vcpus;
-  if (vcpu === undefined || getSpecialRegisters(vcpu).cs.dpl !== 3) return false;
-  const { rip, rsp } = getRegisters(vcpu);
-  const { memory } = vm.machine;
-  const returnAddress = memory.readU64(rsp - 8n);
-  if (!memory.has(returnAddress - 5n, 5)) return false;
-  const call = memory.read(returnAddress - 5n, 5);
-  const distance = BigInt(new DataView(call.buffer, call.byteOffset).getInt32(1, true));
-  return call[0] === CALL && returnAddress + distance === rip;
 }
 
 /** Kinds of load, and their share of the moves: one that waits, one that computes, one that talks to late devices. */

@@ -1,8 +1,10 @@
+import type { ChardevBackend, ConsolePortInfo } from "@baton/devices-virtio";
 import { BatonError, exitImmediately } from "@baton/linux";
-import type { ConsoleBackend, DeviceDescription } from "../config.js";
+import type { DeviceDescription } from "../config.js";
 import { serial } from "../config.js";
 import { createVm } from "../create-vm.js";
 import { deviceConfigs } from "../options/device/table.js";
+import { portChardevs } from "../options/device/virtio-serial.js";
 import { optionError } from "../options/grammar.js";
 import type { ChardevOption, VmmOptions } from "../options/options.js";
 import { vmConfig } from "../options/vm-config.js";
@@ -19,7 +21,8 @@ const CLOSE_TIMEOUT_MS = 2000;
 
 /** Runs a VM as the command line asks; resolves to the exit code when it has ended and everything is cleaned up. */
 export async function runVmm(options: VmmOptions): Promise<number> {
-  const onStdio = [serialBackend(options), ...options.qmp].filter((user) => user?.kind === "stdio").length;
+  const ports = portChardevs(options).map((id) => options.chardevs.get(id));
+  const onStdio = [serialBackend(options), ...ports, ...options.qmp].filter((user) => user?.kind === "stdio").length;
   if (onStdio > 1) throw optionError("qmp", "standard input and output are taken already");
   if (options.daemonize) {
     if (onStdio > 0) throw optionError("daemonize", "cannot be used with a console or QMP on stdio");
@@ -80,6 +83,7 @@ class Vmm {
       else if (event.type === "run-state") this.#log.info(`run state: ${event.from} -> ${event.to}`);
     });
     if (vm.consolePath !== undefined) process.stderr.write(`serial port on ${vm.consolePath}\n`);
+    await announcePorts(vm);
     const servers = await this.#listen(vm);
     if (options.daemonize) announceReady();
     await Promise.race([Promise.all(servers.map((server) => server.connected)), ended]);
@@ -125,12 +129,20 @@ class Vmm {
   }
 
   #devices(): readonly DeviceDescription[] {
-    const backend = serialBackend(this.#options);
-    const console = backend === undefined ? [] : [serial({ backend: this.#consoleBackend(backend) })];
-    return [...console, ...deviceConfigs(this.#options)];
+    const options = this.#options;
+    const backend = serialBackend(options);
+    const label = options.serial && "chardev" in options.serial ? { label: options.serial.chardev } : {};
+    const console = backend === undefined ? [] : [serial({ backend: this.#backend(backend), ...label })];
+    const chardevs = new Map(options.chardevs);
+    for (const id of portChardevs(options)) {
+      const backend = chardevs.get(id);
+      if (backend !== undefined) chardevs.set(id, this.#backend(backend));
+    }
+    return [...console, ...deviceConfigs({ ...options, chardevs })];
   }
 
-  #consoleBackend(backend: ChardevOption): ConsoleBackend {
+  /** The back end, with the terminal's descriptors for `stdio`. */
+  #backend(backend: ChardevOption): ChardevBackend {
     if (backend.kind !== "stdio") return backend;
     const terminal = new ConsoleTerminal({
       quit: () => this.#quit("host-ui"),
@@ -175,6 +187,17 @@ class Vmm {
     if (!stuck) return;
     this.#log.error("cleaning up takes too long; leaving without it");
     exitImmediately(exitCode.internalError);
+  }
+}
+
+/** Says where the pseudo-terminals of virtio ports are. */
+async function announcePorts(vm: VirtualMachine): Promise<void> {
+  for (const device of vm.machine.virtio.devices) {
+    if (device.description.model !== "virtio-console") continue;
+    for (const { id, filename } of (await device.command("ports")) as ConsolePortInfo[]) {
+      const path = /^pty:(.*)$/.exec(filename)?.[1];
+      if (path !== undefined) process.stderr.write(`port ${id} on ${path}\n`);
+    }
   }
 }
 

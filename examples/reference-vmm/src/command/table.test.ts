@@ -14,18 +14,27 @@ describe("the command table", () => {
   test("lists its commands sorted, each once", async () => {
     const listed = (await run("query-commands")) as { name: string }[];
     expect(listed.map(({ name }) => name)).toEqual([
+      "balloon",
+      "block_resize",
       "cont",
       "qmp_capabilities",
+      "query-balloon",
+      "query-block",
+      "query-blockstats",
+      "query-chardev",
       "query-commands",
       "query-cpus",
       "query-cpus-fast",
       "query-hotpluggable-cpus",
+      "query-iothreads",
       "query-kvm",
       "query-name",
       "query-qmp-schema",
+      "query-rx-filter",
       "query-status",
       "query-version",
       "quit",
+      "set_link",
       "stop",
       "system_powerdown",
       "system_reset",
@@ -108,7 +117,10 @@ describe("the command table", () => {
     expect(new Set(names).size).toBe(names.length);
     const of = (kind: string) => infos.filter((info) => info["meta-type"] === kind).map(({ name }) => name);
     expect(of("command")).toEqual(commandTable.commands.map(({ name }) => name));
-    expect(of("event")).toEqual(["GUEST_PANICKED", "POWERDOWN", "RESET", "RESUME", "SHUTDOWN", "STOP"]);
+    expect(of("event")).toEqual([
+      ...["BALLOON_CHANGED", "BLOCK_IO_ERROR", "DEVICE_NEEDS_RESET", "GUEST_PANICKED", "POWERDOWN", "RESET", "RESUME"],
+      ...["SHUTDOWN", "STOP", "VSERPORT_CHANGE"],
+    ]);
     const used = infos.flatMap((info) => [
       ...[info["arg-type"], info["ret-type"], info["element-type"]].filter((type) => type !== undefined),
       ...((info["meta-type"] === "object" ? info.members : []) as { type: string }[]).map(({ type }) => type),

@@ -1,9 +1,11 @@
 import { balloonCommands } from "./builtin/balloon.js";
 import { blockCommands } from "./builtin/block.js";
+import { chardevCommands } from "./builtin/chardev.js";
 import { cpuCommands } from "./builtin/cpus.js";
 import { iothreadCommands } from "./builtin/iothreads.js";
 import { lifecycleCommands } from "./builtin/lifecycle.js";
 import { negotiationCommands } from "./builtin/negotiation.js";
+import { networkCommands } from "./builtin/network.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
 import { statusCommands } from "./builtin/status.js";
 import { CommandTable } from "./command-table.js";
@@ -15,7 +17,9 @@ export const commandTable: CommandTable = new CommandTable([
   ...statusCommands,
   ...cpuCommands,
   ...blockCommands,
+  ...networkCommands,
   ...balloonCommands,
+  ...chardevCommands,
   ...iothreadCommands,
   ...selfDescriptionCommands,
 ]);

@@ -231,9 +231,9 @@ export class Machine {
   }
 
   /** Ends the vCPU threads, closes the VM and, unless it was lent, the RAM. */
-  async close(): Promise<void> {
+  async close(handedOver = false): Promise<void> {
     await this.vcpus.close();
-    await this.virtio.close();
+    await this.virtio.close(handedOver);
     this.vm.close();
     this.#kvm.close();
     if (this.#ownsBlock) this.block.close();

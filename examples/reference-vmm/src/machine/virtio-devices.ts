@@ -136,8 +136,8 @@ export class VirtioDevices {
     for (const device of this.devices) await device.reset();
   }
 
-  async close(): Promise<void> {
-    for (const device of this.devices) await device.close();
+  async close(handedOver = false): Promise<void> {
+    for (const device of this.devices) await device.close(handedOver);
     for (const thread of this.iothreads.values()) await thread.release();
     await this.#shared?.release();
   }

@@ -4,12 +4,13 @@ import { checkKeys, optionError, parseBool, parseInteger, parseSubOptions } from
 /** A `-drive`: what a disk is made of, but for the device in front of it. */
 export type DriveOption = Pick<
   VirtioBlkOptions,
-  "id" | "path" | "readOnly" | "direct" | "discard" | "serial" | "limits" | "readError" | "writeError"
+  "id" | "path" | "overlay" | "readOnly" | "direct" | "discard" | "serial" | "limits" | "readError" | "writeError"
 >;
 
 const KEYS: readonly string[] = [
   "id",
   "file",
+  "overlay",
   "if",
   "unit",
   "readonly",
@@ -69,6 +70,8 @@ export function parseDrive(option: string, text: string): DriveOption {
   const direct = bool("direct") ?? one("cache", directOfCache);
   if (aio === "native" && direct === false) throw optionError(option, "aio=native needs direct=on");
   if (aio === "off" && direct === true) throw optionError(option, "direct=on cannot be used with aio=off");
+  const overlay = pairs.get("overlay");
+  if (overlay !== undefined && direct) throw optionError(option, "overlay= cannot be used with direct=on");
   const readOnly = bool("readonly") ?? media === "cdrom";
   const limit = (key: string, max: number) =>
     pairs.has(key) ? parseInteger(option, key, pairs.get(key) as string, 0, max) : undefined;
@@ -81,6 +84,7 @@ export function parseDrive(option: string, text: string): DriveOption {
   return {
     id,
     path,
+    ...(overlay !== undefined && { overlay }),
     readOnly,
     ...(direct !== undefined && { direct }),
     ...(discard !== undefined && { discard }),

@@ -9,6 +9,7 @@ const MAX_NS = 1_000_000_000;
 export function applyObject(options: VmmOptions, value: string, option: string): void {
   const parsed = parseSubOptions(option, value, true);
   const type = parsed.first ?? parsed.pairs.get("qom-type") ?? "";
+  if (type === "") throw optionError(option, "needs a type", "Such as memory-backend-memfd, iothread or rng-random");
   const id = parsed.pairs.get("id");
   if (id === undefined || id === "" || id.length > 255) {
     throw optionError(option, `${type} needs id=, of at most 255 characters`);

@@ -1,6 +1,8 @@
-import type { ConsoleBackend, IothreadConfig, VmConfig } from "../config.js";
+import type { ChardevBackend } from "@baton/devices-virtio";
+import type { IothreadConfig, VmConfig } from "../config.js";
 import type { DeviceOption } from "./device/driver.js";
 import type { DriveOption } from "./drive.js";
+import type { NetdevOption } from "./netdev.js";
 
 /** A memory backend object as given by `-object`. Sizes in bytes. */
 export interface MemoryObject {
@@ -22,7 +24,7 @@ export type QmpAddress =
   | { readonly kind: "stdio" };
 
 /** A character device: the back end, and `stdio`, which only the binary has. */
-export type ChardevOption = ConsoleBackend | { readonly kind: "stdio" };
+export type ChardevOption = ChardevBackend | { readonly kind: "stdio" };
 
 /** What all options together ask for. */
 export interface VmmOptions {
@@ -47,6 +49,7 @@ export interface VmmOptions {
   iothreads: IothreadConfig[];
   rngs: Map<string, { readonly path: string }>;
   drives: Map<string, DriveOption>;
+  netdevs: Map<string, NetdevOption>;
   devices: DeviceOption[];
   chardevs: Map<string, ChardevOption>;
   serial: { backend: ChardevOption } | { chardev: string } | undefined;
@@ -86,6 +89,7 @@ export function emptyOptions(): VmmOptions {
     iothreads: [],
     rngs: new Map(),
     drives: new Map(),
+    netdevs: new Map(),
     devices: [],
     chardevs: new Map(),
     serial: undefined,

@@ -1,6 +1,7 @@
 import { parseDevice } from "./device/table.js";
 import { parseDrive } from "./drive.js";
 import { checkKeys, optionError, parseBool, parseSize, parseSubOptions } from "./grammar.js";
+import { parseNetdev } from "./netdev.js";
 import { applyObject } from "./object.js";
 import type { VmmOptions } from "./options.js";
 import { parseChardev, parseQmp, parseSmp } from "./values.js";
@@ -74,11 +75,21 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   drive: {
     argument: "id=ID,file=PATH[,readonly=][,direct=][,...]",
     repeat: true,
-    help: "a disk image for a -device: cache=, discard=, serial=, rerror=, werror=, throttling.iops-total=, throttling.bps-total=",
+    help: "a disk image for a -device: overlay=, cache=, discard=, serial=, rerror=, werror=, throttling.iops-total=, throttling.bps-total=",
     apply(o, v, n) {
       const drive = parseDrive(n, v);
       if (o.drives.has(drive.id)) throw optionError(n, `the id '${drive.id}' is taken`);
       o.drives.set(drive.id, drive);
+    },
+  },
+  netdev: {
+    argument: "tap,id=ID,ifname=NAME|fd=N|fds=N:N[,vhost=on|off][,queues=N]",
+    repeat: true,
+    help: "a network for a -device: vhostfd=, vhostfds=, script=no, downscript=no; `docs/devices/net.md` prepares the host",
+    apply(o, v, n) {
+      const netdev = parseNetdev(n, v);
+      if (o.netdevs.has(netdev.id)) throw optionError(n, `the id '${netdev.id}' is taken`);
+      o.netdevs.set(netdev.id, netdev);
     },
   },
   device: {
@@ -105,7 +116,7 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   chardev: {
     argument: "BACKEND,id=ID[,...]",
     repeat: true,
-    help: "a character device: stdio, pty, null, file, socket",
+    help: "a character device: stdio, pty, null, file (path=, append=), socket (path=; a listening one with server,nowait)",
     apply(o, v, n) {
       const { id, backend } = parseChardev(n, v);
       if (id === undefined) throw optionError(n, "needs id=");

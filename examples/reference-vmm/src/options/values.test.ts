@@ -90,7 +90,7 @@ describe("-object", () => {
     ["memory-backend-ram,id=a", /'a' needs size=/],
     ["memory-backend-ram,id=a,size=big", /size=big is not a size/],
     ["memory-backend-file,id=a,size=1G", /'a' needs mem-path=/],
-    ["", /object '' is not supported/],
+    ["", /needs a type/],
   ])("refuses %s", (text, message) => {
     expect(() => parseObject("object", text)).toThrow(invalid(message));
   });
@@ -106,6 +106,9 @@ describe("-serial and -chardev", () => {
     ["unix:/run/s,server,nowait", undefined, { kind: "unix", path: "/run/s" }],
     ["socket,id=s,path=/run/s,server=on,wait=off", "s", { kind: "unix", path: "/run/s" }],
     ["backend=socket,id=s,path=/run/s,server=yes", "s", { kind: "unix", path: "/run/s" }],
+    ["unix:/run/s,server=off", undefined, { kind: "unix-client", path: "/run/s" }],
+    ["socket,id=s,path=/run/s", "s", { kind: "unix-client", path: "/run/s" }],
+    ["socket,id=s,path=/run/s,server=off", "s", { kind: "unix-client", path: "/run/s" }],
   ])("reads %s", (text, id, backend) => {
     expect(parseChardev("chardev", text)).toEqual({ id, backend });
   });
@@ -117,7 +120,7 @@ describe("-serial and -chardev", () => {
     ["file,id=f", /file needs a path/],
     ["file:/x,append=maybe", /append=maybe is neither on nor off/],
     ["unix:/x", /only servers are supported; Add ,server=on,wait=off/],
-    ["unix:/x,server=off", /only servers are supported/],
+    ["unix:/x,server=perhaps", /server=perhaps is neither on nor off/],
     ["unix:,server", /unix needs a path/],
     ["pty,colour=red", /unknown sub-option 'colour'/],
   ])("refuses %j", (text, message) => {

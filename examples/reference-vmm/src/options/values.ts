@@ -90,7 +90,10 @@ export function parseMemoryObject(option: string, type: string, id: string, pars
   };
 }
 
-/** `-chardev` and `-serial`: `file:PATH`, `unix:PATH,...`, `file,path=`, `socket,path=,server=on,wait=off`. */
+/**
+ * `-chardev` and `-serial`: `file:PATH`, `unix:PATH,...`, `file,path=`, `socket,path=[,server=on,wait=off]`. A socket
+ * that is no server is connected to; `unix:PATH` has to say which.
+ */
 export function parseChardev(
   option: string,
   text: string,
@@ -117,8 +120,8 @@ export function parseChardev(
       };
     case "unix":
     case "socket":
-      requireServer(option, parsed.pairs);
-      return { id, backend: { kind: "unix", path: needPath() } };
+      if (colon && !parsed.pairs.has("server")) requireServer(option, parsed.pairs);
+      return { id, backend: { kind: isServer(option, parsed.pairs) ? "unix" : "unix-client", path: needPath() } };
     default:
       throw optionError(
         option,
@@ -151,9 +154,12 @@ export function parseQmp(option: string, text: string): QmpAddress {
   };
 }
 
+function isServer(option: string, pairs: ReadonlyMap<string, string>): boolean {
+  return parseBool(option, "server", pairs.get("server") ?? "off");
+}
+
 function requireServer(option: string, pairs: ReadonlyMap<string, string>): void {
-  const server = pairs.get("server");
-  if (server === undefined || !parseBool(option, "server", server)) {
+  if (!isServer(option, pairs)) {
     throw optionError(option, "only servers are supported", "Add ,server=on,wait=off (or ,server,nowait)");
   }
 }

@@ -29,7 +29,7 @@ export function vmConfig(options: VmmOptions): BaseVmConfig {
       cmdline: options.append.join(" "),
     },
     policy: options.policy,
-    iothreads: options.iothreads,
+    ...(options.iothreads.length > 0 && { iothreads: options.iothreads }),
     ...(options.machine.autoKernelCmdline && { discovery: "cmdline" }),
   };
 }

@@ -18,12 +18,12 @@ export class LinuxVm {
   #config;
   #waiters = [];
 
-  constructor({ kernel = "bzImage", vcpus = 1, sizeMiB = 256, words = "", block, policy }) {
+  constructor({ kernel = "bzImage", vcpus = 1, sizeMiB = 256, words = "", block, policy, devices = [] }) {
     this.#config = {
       memory: { sizeMiB, ...(block && { block }) },
       vcpus,
       boot: { kernel: image(kernel), initrd: image("initrd"), cmdline: `${CMDLINE} ${words}` },
-      devices: [serial({ onOutput: (bytes) => this.#gather(Buffer.from(bytes).toString("latin1")) })],
+      devices: [serial({ onOutput: (bytes) => this.#gather(Buffer.from(bytes).toString("latin1")) }), ...devices],
       ...(policy && { policy }),
     };
   }

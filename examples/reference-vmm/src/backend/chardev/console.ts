@@ -1,27 +1,12 @@
 import { createRequire } from "node:module";
 import { pathToFileURL } from "node:url";
 import { DeviceThread, type ServiceHandle } from "@baton/core-kvm";
-import {
-  BatonError,
-  eventfd,
-  type Fd,
-  makeRaw,
-  O_APPEND,
-  O_CREAT,
-  O_NOCTTY,
-  O_RDWR,
-  O_TRUNC,
-  O_WRONLY,
-  open,
-  openPty,
-  setNonblocking,
-  signalEventfd,
-} from "@baton/linux";
+import { type OpenedChardev, type OpenOrFind, openChardev } from "@baton/devices-virtio";
+import { type BatonError, eventfd, type Fd, signalEventfd } from "@baton/linux";
 import type { ConsoleBackend, SerialDevice } from "../../config.js";
 import type { Machine } from "../../machine/machine.js";
 import { microvmLayout } from "../../machine/microvm.js";
 import type { Uart16550 } from "../../platform/uart-16550.js";
-import { openUnixListener } from "../unix-listener.js";
 import type { ChardevServiceOptions } from "./service.js";
 
 const here = createRequire(import.meta.url);
@@ -31,36 +16,20 @@ const here = createRequire(import.meta.url);
  * to be woken for each would cost them more than the byte.
  */
 const LINGER_MS = 2;
+/** The serial port's id among descriptors and, unless it has another, its label. */
+const SERIAL_ID = "serial0";
 /** How long {@link ConsolePort.flush} waits for a descriptor that does not take what is written. */
 const FLUSH_TIMEOUT_MS = 100;
-
-/** The descriptors that the back end's service reads and writes; -1 for none. */
-interface ServiceFds {
-  readonly outputFd: number;
-  readonly inputFd: number;
-  readonly listenFd: number;
-  readonly pty: boolean;
-}
-
-/** What {@link ConsolePort.open} has opened. */
-interface ConsoleParts {
-  readonly fds: Fd[];
-  readonly service?: ServiceFds;
-  readonly path?: string;
-  readonly removeFile?: () => void;
-}
 
 /** A serial port's back end: made before the machine, attached to it, and closed after it. */
 export class ConsolePort {
   readonly backend: ConsoleBackend;
   readonly policy: "wait" | "drop";
-  /** The pseudo-terminal's path, for `pty`. */
-  readonly path: string | undefined;
-  readonly #fds: Fd[];
+  /** The back end's name in queries. */
+  readonly label: string;
+  readonly #chardev: OpenedChardev | undefined;
   readonly #output: Fd | undefined;
   readonly #input: Fd | undefined;
-  readonly #service: ServiceFds | undefined;
-  readonly #removeFile: (() => void) | undefined;
   #handle: ServiceHandle | undefined;
   #drainStream: (() => void) | undefined;
   #detachStream: (() => void) | undefined;
@@ -68,53 +37,30 @@ export class ConsolePort {
   #thread: DeviceThread | undefined;
   #closed = false;
 
-  private constructor(device: SerialDevice, parts: ConsoleParts) {
+  private constructor(device: SerialDevice, chardev: OpenedChardev | undefined) {
     this.backend = device.backend;
     this.policy = device.policy;
-    this.path = parts.path;
-    this.#fds = parts.fds;
-    this.#service = parts.service;
-    this.#removeFile = parts.removeFile;
-    if (parts.service !== undefined) {
-      this.#output = eventfd({ nonblock: true });
-      this.#input = eventfd({ nonblock: true });
-      this.#fds.push(this.#output, this.#input);
-    }
+    this.label = device.label ?? SERIAL_ID;
+    this.#chardev = chardev;
+    if (chardev === undefined) return;
+    this.#output = eventfd({ nonblock: true });
+    this.#input = eventfd({ nonblock: true });
   }
 
-  /** Opens what the back end needs. Errors name its path: `CHARDEV_OPEN`, `SOCKET_IN_USE`. */
-  static open(device: SerialDevice): ConsolePort {
+  /** Opens what the back end needs. Errors name its path: `CHARDEV_OPEN`, `SOCKET_IN_USE`, `SOCKET_PATH`. */
+  static open(device: SerialDevice, openOrFind?: OpenOrFind): ConsolePort {
     const { backend } = device;
-    const service = (outputFd: number, inputFd = -1, listenFd = -1): ServiceFds => {
-      return { outputFd, inputFd, listenFd, pty: false };
-    };
-    switch (backend.kind) {
-      case "stream":
-        return new ConsolePort(device, { fds: [] });
-      case "null":
-        return new ConsolePort(device, { fds: [], service: service(-1) });
-      case "fd":
-        return new ConsolePort(device, { fds: [], service: service(backend.outputFd, backend.inputFd ?? -1) });
-      case "file": {
-        const flags = O_WRONLY | O_CREAT | (backend.append ? O_APPEND : O_TRUNC);
-        const fd = opening(`file ${backend.path}`, () => open(backend.path, flags, 0o600));
-        return new ConsolePort(device, { fds: [fd], service: service(fd.raw) });
-      }
-      case "unix": {
-        const { fd, removeFile } = opening(`socket ${backend.path}`, () => openUnixListener(backend.path));
-        return new ConsolePort(device, { fds: [fd], service: service(-1, -1, fd.raw), removeFile });
-      }
-      case "pty": {
-        const { master, path } = openRawPty();
-        return new ConsolePort(device, {
-          fds: [master],
-          service: { ...service(master.raw, master.raw), pty: true },
-          path,
-        });
-      }
-      default:
-        return backend satisfies never;
-    }
+    return new ConsolePort(device, backend.kind === "stream" ? undefined : openChardev(SERIAL_ID, backend, openOrFind));
+  }
+
+  /** The pseudo-terminal's path, for `pty`. */
+  get path(): string | undefined {
+    return this.#chardev?.path;
+  }
+
+  /** What the back end stands on, in QEMU's words. */
+  get filename(): string {
+    return this.#chardev?.filename ?? "stream";
   }
 
   /** How the machine's serial port wakes this back end. */
@@ -125,7 +71,7 @@ export class ConsolePort {
   /** Starts to serve a machine's serial port. */
   async attach(machine: Machine): Promise<void> {
     this.#uart = machine.uart();
-    if (this.#service === undefined) {
+    if (this.#chardev === undefined) {
       this.#attachStream(machine);
       return;
     }
@@ -135,7 +81,7 @@ export class ConsolePort {
       vmFd: machine.vm.fd.raw,
       outputEventfd: this.uart.outputFd,
       inputEventfd: this.uart.inputFd,
-      ...this.#service,
+      endpoint: this.#chardev.endpoint,
     };
     this.#thread = await DeviceThread.shared();
     const module = pathToFileURL(here.resolve("@baton/reference-vmm/chardev")).href;
@@ -227,32 +173,8 @@ export class ConsolePort {
     if (this.#closed) return;
     this.#closed = true;
     await this.detach();
-    for (const fd of this.#fds) fd.close();
-    this.#removeFile?.();
-  }
-}
-
-/** A pseudo-terminal that passes every byte as it is; its other side is closed until somebody opens it. */
-function openRawPty(): { readonly master: Fd; readonly path: string } {
-  const { master, slavePath } = openPty();
-  try {
-    setNonblocking(master, true);
-    using slave = open(slavePath, O_RDWR | O_NOCTTY);
-    makeRaw(slave);
-    return { master, path: slavePath };
-  } catch (error) {
-    master.close();
-    throw error;
-  }
-}
-
-function opening<T>(what: string, work: () => T): T {
-  try {
-    return work();
-  } catch (error) {
-    if (BatonError.is(error) && error.code !== "SYSCALL_FAILED") throw error;
-    throw new BatonError("CHARDEV_OPEN", `Cannot open ${what}: ${BatonError.from(error, "CHARDEV_OPEN").message}`, {
-      cause: error,
-    });
+    this.#output?.close();
+    this.#input?.close();
+    this.#chardev?.close();
   }
 }

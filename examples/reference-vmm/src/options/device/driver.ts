@@ -16,7 +16,8 @@ export interface DriverEntry {
   readonly help: string;
   /** Accepted without effect. */
   readonly ignored?: readonly string[];
-  make(device: DeviceReader, vmm: VmmOptions): DeviceDescription;
+  /** Null for what becomes a part of another device. */
+  make(device: DeviceReader, vmm: VmmOptions): DeviceDescription | null;
 }
 
 /** The sub-options that every virtio device has, in QEMU's words. */

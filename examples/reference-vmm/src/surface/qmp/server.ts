@@ -1,8 +1,8 @@
 import { lookup } from "node:dns/promises";
 import { lstatSync } from "node:fs";
 import { createServer, isIP, type Server, type Socket } from "node:net";
+import { listenUnix } from "@baton/devices-virtio";
 import { BatonError, type Fd, listen, localAddress, type SocketAddress, umask, unlink } from "@baton/linux";
-import { listenUnix } from "../../backend/unix-listener.js";
 import type { CommandContext } from "../../command/command.js";
 import { commandTable } from "../../command/table.js";
 import type { QmpAddress } from "../../options/options.js";

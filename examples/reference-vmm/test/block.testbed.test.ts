@@ -1,0 +1,79 @@
+import { spawnSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { ensureLinuxGuest, type RunResult, runInTestbed, workspaceFiles } from "@baton/testbed";
+import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { compileStatic, makeRootImage } from "./support/root-image.js";
+import { rounds } from "./support/rounds.js";
+import { expectTap } from "./support/tap.js";
+
+/** The first program on the guest's own root. */
+const INIT = `#!/bin/sh
+echo "ROOT $(grep ' / ext4 ' /proc/mounts)"
+for word in $(cat /proc/cmdline); do
+  case $word in job=*|synced=*|seconds=*|mib=*|disks=*) eval "$word" ;; esac
+done
+case $job in
+  flood)
+    [ "$synced" -gt 0 ] && /bin/iomix verify /data/flood 2 $synced
+    exec /bin/iomix flood /data/flood 2
+    ;;
+  mix)
+    pids=
+    for letter in $(echo $disks | sed 's/./& /g'); do
+      /bin/iomix mix /dev/vd$letter $mib $seconds 2 & pids="$pids $!"
+    done
+    wait $pids
+    ;;
+esac
+sync
+poweroff -f
+`;
+
+const testbedFile = (name: string) => fileURLToPath(new URL(`./testbed/${name}`, import.meta.url));
+
+describe("virtio-blk under Debian's kernel", () => {
+  const stops = rounds({ quick: 3, full: 20 });
+  const seconds = rounds({ quick: 4, full: 60 });
+  const directory = mkdtempSync(join(tmpdir(), "baton-block-"));
+  let result: RunResult;
+  afterAll(() => rmSync(directory, { recursive: true }));
+  beforeAll(async () => {
+    const guest = await ensureLinuxGuest();
+    compileStatic(testbedFile("iomix.c"), join(directory, "iomix"));
+    const image = join(directory, "root.img");
+    makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
+    result = await runInTestbed({
+      files: [
+        ...workspaceFiles("@baton/reference-vmm"),
+        ...["tap.mjs", "linux-vm.mjs", "block.mjs"].map((path) => ({ path, from: readFileSync(testbedFile(path)) })),
+        { path: "bzImage", from: guest.bzImage },
+        { path: "initrd", from: guest.initrd },
+        { path: "root.img", from: image },
+      ],
+      command: "node block.mjs",
+      env: { STOPS: String(stops), SECONDS: String(seconds) },
+      artefacts: ["root.img"],
+      timeoutMs: 1_500_000,
+      silenceMs: 180_000,
+    });
+    const notes = result.serialLog.split("\n").filter((line) => line.startsWith("# "));
+    console.log(notes.join("\n"));
+  }, 1_600_000);
+
+  expectTap(
+    [`a root file system survives ${stops} hard stops`, "mixed load with verification on every kind of ring"],
+    () => result,
+  );
+
+  it("leaves a file system that fsck finds whole", () => {
+    const image = join(directory, "after.img");
+    writeFileSync(image, result.artefacts.get("root.img") as Uint8Array);
+    // Replays the journal; anything beyond that would need a decision, and 4.
+    const { status, stdout } = spawnSync("/sbin/e2fsck", ["-f", "-p", image], { encoding: "utf8" });
+    expect({ status: (status ?? 99) <= 1, stdout }).toEqual({ status: true, stdout: expect.any(String) });
+    expect(spawnSync("/sbin/e2fsck", ["-f", "-n", image]).status).toBe(0);
+  });
+});

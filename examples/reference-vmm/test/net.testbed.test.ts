@@ -1,0 +1,100 @@
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile, workspaceFiles } from "@baton/testbed";
+import { beforeAll, describe, it } from "@jest/globals";
+import { rounds } from "./support/rounds.js";
+
+/** A guest of the pair: its words on the command line say which. */
+const SCRIPT = `#!/bin/sh
+for word in $(cat /proc/cmdline); do
+  case $word in
+    net.ip=*) ip=\${word#*=} ;;
+    net.peer=*) peer=\${word#*=} ;;
+    net.role=*) role=\${word#*=} ;;
+    net.mb=*) mb=\${word#*=} ;;
+  esac
+done
+ip addr add $ip/24 dev eth0
+ip link set eth0 up
+sum() { sha256sum <$1 | cut -d' ' -f1; }
+ping_peer() { until ping -c 1 -W 1 $peer >/dev/null; do :; done; }
+send() { (sleep 0.3; echo NET SENDING) & until nc $peer 5000 <$1; do sleep 0.2; done; }
+receive() { nc -l -p 5000 >$1; echo NET GOT $(sum $1); }
+if [ $role = 0 ]; then
+  receive /tmp/data
+  send /tmp/data
+else
+  ping_peer
+  echo NET PINGED
+  head -c $((mb * 1048576)) /dev/urandom >/tmp/data
+  echo NET HAS $(sum /tmp/data)
+  send /tmp/data
+  receive /tmp/back
+fi
+carrier=/sys/class/net/eth0/carrier
+while [ $(cat $carrier) = 1 ]; do sleep 0.1; done
+echo NET CARRIER 0
+until [ $(cat $carrier) = 1 ]; do sleep 0.1; done
+ping_peer
+echo NET PINGED AGAIN
+while :; do sleep 1; done
+`;
+
+const IP = "/usr/sbin/ip";
+
+/** A block of commands of the page. */
+function commands(name: string): string {
+  const page = readFileSync(new URL("../../../docs/devices/net.md", import.meta.url), "utf8");
+  const block = new RegExp(`<!-- network: ${name} -->\\s+\`\`\`sh\\n([^\`]*)\`\`\``).exec(page)?.[1];
+  if (block === undefined) throw new Error(`docs/devices/net.md has no commands for ${name}`);
+  return block;
+}
+
+/** This machine's \`ip\` with its libraries: busybox has none that makes taps. */
+function ipFiles(): TestbedFile[] {
+  const libraries = execFileSync("ldd", [IP], { encoding: "utf8" });
+  const paths = [...libraries.matchAll(/=> (\/\S+) \(0x/g)].map((match) => match[1] as string);
+  return [{ path: IP, from: IP }, ...paths.map((path) => ({ path, from: path }))];
+}
+
+describe("network cards of Linux guests", () => {
+  const megabytes = rounds({ quick: 8, full: 100 });
+  let result: RunResult;
+  beforeAll(async () => {
+    const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
+    const scripts = ["tap.mjs", "linux-vm.mjs", "net.mjs"];
+    result = await runInTestbed({
+      files: [
+        ...workspaceFiles("@baton/reference-vmm"),
+        ...scripts.map((path) => ({ path, from: readFileSync(new URL(`./testbed/${path}`, import.meta.url)) })),
+        ...ipFiles(),
+        { path: "bzImage", from: guest.bzImage },
+        { path: "initrd", from: guest.initrd },
+      ],
+      command: "load-modules bridge && node net.mjs",
+      env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
+      timeoutMs: 600_000,
+      silenceMs: 120_000,
+    });
+    console.log(
+      result.serialLog
+        .split("\n")
+        .filter((line) => line.startsWith("# "))
+        .join("\n"),
+    );
+  }, 1_300_000);
+
+  it.each([
+    "brctl and tunctl make the network that ip makes",
+    "two guests ping each other, one of them with vhost-net",
+    `${megabytes} MB reach the guest with vhost-net, which moves meanwhile`,
+    `${megabytes} MB reach the guest with packets through this process, which moves meanwhile`,
+    "a guest sees that its cable is out, and in again",
+  ])("%s", (name) => {
+    const test = result.tap.tests.find((candidate) => candidate.name === name);
+    if (test === undefined) {
+      throw new Error(`the testbed (${result.ending}) did not run it; its log ends:\n${result.serialLog.slice(-3000)}`);
+    }
+    if (!test.ok) throw new Error(test.diagnostics);
+  });
+});
