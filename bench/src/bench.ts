@@ -1,9 +1,10 @@
+import { benchBlock } from "./block.js";
 import { benchExits } from "./exits.js";
 import { benchFootprint } from "./footprint.js";
 import { benchKick } from "./kick.js";
 import { benchStart } from "./start.js";
 
-const benches = { footprint: benchFootprint, exits: benchExits, kick: benchKick, start: benchStart };
+const benches = { footprint: benchFootprint, exits: benchExits, kick: benchKick, start: benchStart, block: benchBlock };
 
 /** Runs the benchmarks named on the command line, or all, and prints their tables. */
 for (const [name, bench] of Object.entries(benches)) {
