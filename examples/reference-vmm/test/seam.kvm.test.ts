@@ -86,7 +86,7 @@ describeKvm("devices under load are moved to another machine", () => {
       const common = { rings, iothread: "io" };
       const config: VmConfig = {
         memory: { sizeMiB: SIZE_MIB, block },
-        boot: { kernel: guestPath("virtload"), cmdline: `${words} print=300000000 stall=20000000000` },
+        boot: { kernel: guestPath("virtload"), cmdline: `${words} burst=100000 print=300000000 stall=20000000000` },
         discovery: "cmdline",
         iothreads: [{ id: "io", polling: { maxNs } }],
         openOrFind: fds.openOrFind,
@@ -120,8 +120,8 @@ describeKvm("devices under load are moved to another machine", () => {
           await new Promise((resolve) => setTimeout(resolve, Math.floor(chance() * RUN_MS)));
           await vm.machine.virtio.find("balloon")?.command("set", { bytes: (SIZE_MIB - (i % 3)) << 20 });
           const flag = new Int32Array(new SharedArrayBuffer(4));
-          const stalled = i % 2 === 0 ? stall?.call("stall", { flag, timeoutMs: STALL_MS }) : undefined;
-          await new Promise((resolve) => setTimeout(resolve, 2));
+          const stalled = stall?.call("stall", { flag, timeoutMs: STALL_MS });
+          await new Promise((resolve) => setTimeout(resolve, 5));
           await vm.pause();
           if (hasStaleStackPointer(vm)) {
             await stalled;

@@ -99,18 +99,17 @@ export class VirtioDevices {
 
   /** With the vCPUs paused: ends all I/O of all devices; does nothing when that is done. */
   async quiesce(): Promise<ReadonlyMap<string, QuiesceReport>> {
-    const reports = new Map<string, QuiesceReport>();
-    if (this.#quiesced) return reports;
-    for (const device of this.devices) reports.set(device.id, await device.quiesce());
+    if (this.#quiesced) return new Map();
+    const reports = await Promise.all(
+      this.devices.map(async (device): Promise<[string, QuiesceReport]> => [device.id, await device.quiesce()]),
+    );
     this.#quiesced = true;
-    return reports;
+    return new Map(reports);
   }
 
   /** The states of the quiesced devices. */
   async save(): Promise<NamedVirtioState[]> {
-    const states: NamedVirtioState[] = [];
-    for (const device of this.devices) states.push({ id: device.id, state: await device.save() });
-    return states;
+    return Promise.all(this.devices.map(async (device) => ({ id: device.id, state: await device.save() })));
   }
 
   /** Takes saved states. Fails with `STATE_MISMATCH` where the devices are others. */
@@ -121,14 +120,14 @@ export class VirtioDevices {
       throw new BatonError("STATE_MISMATCH", `The state has virtio devices [${there}], this machine has [${here}]`);
     }
     this.#quiesced = true;
-    for (const [i, device] of this.devices.entries()) await device.load((states[i] as NamedVirtioState).state);
+    await Promise.all(this.devices.map((device, i) => device.load((states[i] as NamedVirtioState).state)));
   }
 
   /** Goes on after a quiesce or load. */
   async resume(): Promise<void> {
     if (!this.#quiesced) return;
     this.#quiesced = false;
-    for (const device of this.devices) await device.resume();
+    await Promise.all(this.devices.map((device) => device.resume()));
   }
 
   /** Resets all devices, as the machine's reset does. */

@@ -65,7 +65,9 @@ export class DeviceLoop {
       }
       const idle = this.#deferred.length === 0;
       if (idle && this.#polling.enabled) {
-        if (this.#wait(0) || this.#polling.run(() => this.#wait(0))) continue;
+        // Descriptors that are always ready must not keep the pollers from their turn.
+        this.#wait(0);
+        if (this.#mail || this.#polling.run(() => this.#wait(0))) continue;
         this.#wait(-1);
         this.#polling.woken();
       } else this.#wait(idle ? -1 : 0);

@@ -33,6 +33,7 @@ export class Polling {
   run(interrupted: () => boolean): boolean {
     for (const poller of this.#pollers) poller.begin();
     let worked = false;
+    // At least one round, however busy the descriptors are.
     this.#startedAt = now();
     const end = this.#startedAt + this.#ns;
     let lookAgain = LOOKS;

@@ -64,6 +64,7 @@ export class VsockConnection implements ConnectionPorts {
   toldFwdCnt = 0;
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
+  #writesEnded = false;
   endWatch: (() => void) | undefined;
   readonly #vector = new IoVector(64);
 
@@ -241,7 +242,10 @@ export class VsockConnection implements ConnectionPorts {
     this.hostShutdown |= SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
   }
 
+  /** Once only: each shutdown of a socket is an event of its own. */
   #endWrites(): void {
+    if (this.#writesEnded) return;
+    this.#writesEnded = true;
     try {
       shutdown(this.fd, "write");
     } catch {
