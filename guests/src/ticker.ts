@@ -1,3 +1,5 @@
+import { commandLine } from "./command-line.js";
+
 /** Addresses and ports of the ticker (`lib/status.inc`; a test compares the two). */
 export const tickerLayout = {
   /** Pairs of u64 `{ count, tsc }`, one for each value of the counter (modulo `slots=`), from 0 on (which stays unused). */
@@ -110,9 +112,7 @@ export interface TickerOptions {
 
 /** The command line for the ticker. */
 export function tickerCmdline(options: TickerOptions): string {
-  return Object.entries(options)
-    .map(([name, value]) => `${name}=${value}`)
-    .join(" ");
+  return commandLine(options);
 }
 
 /** The last line of a ticker that ran to its end. */
