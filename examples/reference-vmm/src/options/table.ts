@@ -95,7 +95,7 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   device: {
     argument: "DRIVER[,id=ID][,KEY=VALUE...]",
     repeat: true,
-    help: "a device; `docs/devices.md` lists the drivers",
+    help: "a device; `docs/devices/README.md` lists the drivers",
     apply: (o, v, n) => o.devices.push(parseDevice(n, v)),
   },
   kernel: { argument: "FILE", help: "a bzImage, or an ELF kernel", apply: (o, v) => (o.kernel = v) },
