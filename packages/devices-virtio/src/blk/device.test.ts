@@ -1,0 +1,244 @@
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Fd, O_RDONLY, O_RDWR, open } from "@baton/linux";
+import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
+import { BlkDriver } from "../../test/support/blk-driver.js";
+import { MmioBench } from "../../test/support/mmio-bench.js";
+import { features } from "../../test/support/world.js";
+import type { BlkInfo, BlkStatisticsSnapshot } from "../index.js";
+import type { BlkDeviceOptions } from "./device.js";
+import {
+  VIRTIO_BLK_T_IN as IN,
+  VIRTIO_BLK_S_IOERR as IOERR,
+  VIRTIO_BLK_S_OK as OK,
+  VIRTIO_BLK_T_OUT as OUT,
+  VIRTIO_BLK_S_UNSUPP as UNSUPP,
+  VIRTIO_BLK_T_DISCARD,
+  VIRTIO_BLK_T_FLUSH,
+  VIRTIO_BLK_T_GET_ID,
+  VIRTIO_BLK_T_WRITE_ZEROES,
+} from "./request.js";
+
+const MODULE = new URL("../devices.ts", import.meta.url).href;
+const SIZE = 1 << 20;
+const SECTORS = SIZE / 512;
+/** SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, DISCARD, WRITE_ZEROES. */
+const FEATURES = (1n << 2n) | (1n << 6n) | (1n << 9n) | (1n << 10n) | (1n << 11n) | (1n << 13n) | (1n << 14n);
+const STATUS_NEEDS_RESET = 0x40;
+
+const directory = mkdtempSync(join(tmpdir(), "baton-blk-"));
+const fds: Fd[] = [];
+const benches: MmioBench[] = [];
+afterEach(() => {
+  for (const bench of benches.splice(0)) bench.close();
+  for (const fd of fds.splice(0)) fd.close();
+});
+afterAll(() => rmSync(directory, { recursive: true }));
+
+function image(path = join(directory, "disk.img")): string {
+  writeFileSync(path, new Uint8Array(SIZE).fill(7));
+  return path;
+}
+
+/** A device on an image with a driver that is up. */
+async function disk(changes: Partial<BlkDeviceOptions> & { path?: string; flags?: number; bits?: bigint } = {}) {
+  const { path = image(), flags = O_RDWR, bits = FEATURES, ...options } = changes;
+  const fd = open(path, flags);
+  fds.push(fd);
+  const device: BlkDeviceOptions = {
+    ...{ image: { kind: "raw", fd: fd.raw, bufferedFd: -1 }, path, direct: false, readOnly: false },
+    ...{ queues: 1, queueSize: 64, serial: "SERIAL", discard: true, readError: "report", writeError: "enospc" },
+    ...{ limits: {}, ...options },
+  };
+  const bench = await MmioBench.make({ module: MODULE, factory: "createBlkDevice", options: device, queues: 1 });
+  benches.push(bench);
+  bench.start(bits, features({ eventIndex: true, indirect: true }), [0]);
+  return { bench, driver: new BlkDriver(bench), path };
+}
+
+/** A discard or write-zeroes segment. */
+function range(sector: number, sectors: number, flags = 0): Uint8Array {
+  const bytes = new Uint8Array(16);
+  const data = new DataView(bytes.buffer);
+  data.setBigUint64(0, BigInt(sector), true);
+  data.setUint32(8, sectors, true);
+  data.setUint32(12, flags, true);
+  return bytes;
+}
+
+describe("a disk", () => {
+  it("reads and writes", async () => {
+    const { driver, path } = await disk();
+    expect(driver.run(OUT, 2, new Uint8Array(1024).fill(9)).status).toBe(OK);
+    const { status, data } = driver.run(IN, 1, 2048);
+    expect(status).toBe(OK);
+    expect([data[0], data[512], data[1535], data[1536]]).toEqual([7, 9, 9, 7]);
+    expect(driver.run(VIRTIO_BLK_T_FLUSH, 0).status).toBe(OK);
+    expect(readFileSync(path)[1024]).toBe(9);
+  });
+
+  it("tells its serial number", async () => {
+    const { driver } = await disk();
+    const { data } = driver.run(VIRTIO_BLK_T_GET_ID, 0, 20);
+    expect(Buffer.from(data).toString("latin1").replace(/\0+$/, "")).toBe("SERIAL");
+  });
+
+  it("fills with zeroes, and gives discarded space back", async () => {
+    const { driver, path } = await disk();
+    expect(driver.run(VIRTIO_BLK_T_WRITE_ZEROES, 0, range(8, 8)).status).toBe(OK);
+    expect(driver.run(VIRTIO_BLK_T_DISCARD, 0, range(64, 1024)).status).toBe(OK);
+    const bytes = readFileSync(path);
+    expect([bytes[8 * 512 - 1], bytes[8 * 512], bytes[16 * 512 - 1], bytes[16 * 512]]).toEqual([7, 0, 0, 7]);
+    expect(execFileSync("stat", ["-c", "%b", path], { encoding: "utf8" }).trim()).not.toBe(`${SECTORS}`);
+  });
+
+  it.each<[string, number, number, Uint8Array | number, number]>([
+    ["a read beyond the end", IN, SECTORS - 1, 1024, IOERR],
+    ["a read far beyond the end", IN, 2 ** 44, 512, IOERR],
+    ["a read of half a sector", IN, 0, 100, IOERR],
+    ["a write beyond the end", OUT, SECTORS, new Uint8Array(512), IOERR],
+    ["an unknown request", 99, 0, 512, UNSUPP],
+    ["a discard of no whole segment", VIRTIO_BLK_T_DISCARD, 0, new Uint8Array(17), UNSUPP],
+    ["a discard with flags", VIRTIO_BLK_T_DISCARD, 0, range(0, 1, 1), UNSUPP],
+    ["a discard beyond the end", VIRTIO_BLK_T_DISCARD, 0, range(SECTORS - 1, 2), IOERR],
+    ["zeroes at a sector that no disk has", VIRTIO_BLK_T_WRITE_ZEROES, 0, range(2 ** 50, 1), UNSUPP],
+  ])("answers %s with an error, and goes on", async (_, type, sector, data, status) => {
+    const { driver, bench } = await disk();
+    expect(driver.run(type, sector, data).status).toBe(status);
+    expect(driver.run(IN, 0, 512).status).toBe(OK);
+    expect(bench.status & STATUS_NEEDS_RESET).toBe(0);
+  });
+
+  it.each([
+    ["no header", [{ length: 8, writable: false }]],
+    ["no place for the status", [{ length: 16, writable: false }]],
+  ])("asks for a reset after a request with %s", async (_, parts) => {
+    const { bench } = await disk();
+    bench.drivers[0]?.add(parts.map((part) => ({ gpa: 0x110_0000, ...part })));
+    bench.kick(0);
+    bench.settle();
+    expect(bench.status & STATUS_NEEDS_RESET).toBe(STATUS_NEEDS_RESET);
+    expect(bench.events).toEqual([expect.objectContaining({ name: "needs-reset" })]);
+  });
+
+  it("is not written when it is read-only", async () => {
+    const { driver, bench, path } = await disk({ readOnly: true, bits: FEATURES & ~(3n << 13n) });
+    expect(bench.offered & (1n << 5n)).not.toBe(0n);
+    expect(driver.run(OUT, 0, new Uint8Array(512)).status).toBe(IOERR);
+    expect(driver.run(VIRTIO_BLK_T_DISCARD, 0, range(0, 1)).status).toBe(IOERR);
+    expect(readFileSync(path)[0]).toBe(7);
+  });
+
+  it("becomes larger while it is used, and tells the driver", async () => {
+    const { driver, bench } = await disk();
+    const generation = bench.read(0xfc);
+    bench.command("resize", { size: 2 * SIZE });
+    bench.settle();
+    expect(bench.read(0x100)).toBe(2 * SECTORS);
+    expect(bench.read(0xfc)).toBe(generation + 1);
+    expect(bench.interrupts).toBe(1);
+    expect(driver.run(OUT, 2 * SECTORS - 1, new Uint8Array(512)).status).toBe(OK);
+    expect((bench.command("info") as BlkInfo).size).toBe(2 * SIZE);
+  });
+
+  it("keeps to its limit, and serves everything in the end", async () => {
+    const { driver, bench } = await disk({ limits: { iops: 100 } });
+    for (let i = 0; i < 15; i++) driver.add(IN, i, 512);
+    // A tenth of a second's worth at once, the rest as time passes.
+    const first = driver.take();
+    expect(first).toBeGreaterThanOrEqual(10);
+    expect(first).toBeLessThan(15);
+    let all = first;
+    for (let i = 0; i < 200 && all < 15; i++) {
+      bench.turn(50);
+      all += driver.collect();
+    }
+    expect(all).toBe(15);
+  });
+
+  it("counts what it does", async () => {
+    const { driver, bench } = await disk();
+    driver.run(IN, 0, 1024);
+    driver.run(OUT, 0, new Uint8Array(512));
+    driver.run(VIRTIO_BLK_T_FLUSH, 0);
+    const { read, write, flush } = bench.command("statistics") as BlkStatisticsSnapshot;
+    expect(read).toEqual({ operations: 1, bytes: 1024, failed: 0, totalTimeNs: expect.any(Number) });
+    expect([write.operations, write.bytes, flush.operations]).toEqual([1, 512, 1]);
+  });
+});
+
+describe("when the host fails", () => {
+  it.each<["report" | "ignore", number]>([
+    ["report", IOERR],
+    ["ignore", OK],
+  ])("a write is answered as the user chose (%s)", async (writeError, status) => {
+    const { driver, bench } = await disk({ flags: O_RDONLY, writeError });
+    expect(driver.run(OUT, 0, new Uint8Array(512)).status).toBe(status);
+    const data = { operation: "write", action: writeError, nospace: false, reason: "EBADF" };
+    expect(bench.events).toEqual([{ name: "io-error", data }]);
+    expect(driver.run(IN, 0, 512).status).toBe(OK);
+  });
+
+  it("a full disk stops the device, and costs nothing once there is room", async () => {
+    const mount = join(directory, "small");
+    mkdirSync(mount, { recursive: true });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount]);
+    try {
+      const path = join(mount, "disk.img");
+      const filler = join(mount, "filler");
+      writeFileSync(path, "");
+      truncateSync(path, SIZE);
+      writeFileSync(filler, new Uint8Array(100 << 10));
+      const { driver, bench } = await disk({ path });
+      const answers = Array.from({ length: 16 }, (_, i) => driver.add(OUT, i * 8, new Uint8Array(4096).fill(i + 1)));
+      driver.take();
+      const stopped = answers.filter(({ status }) => status < 0).length;
+      expect(stopped).toBeGreaterThan(0);
+      const data = { operation: "write", action: "stop", nospace: true, reason: "ENOSPC" };
+      expect(bench.events).toEqual([{ name: "io-error", data }]);
+      bench.call("quiesce");
+      rmSync(filler);
+      bench.call("resume");
+      bench.settle();
+      driver.collect();
+      expect(answers.every(({ status }) => status === OK)).toBe(true);
+      const bytes = readFileSync(path);
+      for (let i = 0; i < answers.length; i++) expect(bytes[i * 4096]).toBe(i + 1);
+      bench.close();
+      benches.splice(0);
+      for (const fd of fds.splice(0)) fd.close();
+    } finally {
+      execFileSync("umount", [mount]);
+    }
+  });
+});
+
+describe("a disk's state", () => {
+  it("goes on in another device, requests in the ring included", async () => {
+    const { driver, bench, path } = await disk();
+    expect(driver.run(OUT, 0, new Uint8Array(512).fill(1)).status).toBe(OK);
+    const late = driver.add(OUT, 1, new Uint8Array(512).fill(2));
+    bench.drivers[0]?.rings.publish();
+    const next = await bench.moved(bench.save());
+    benches.splice(0, 1, next);
+    driver.bench = next;
+    expect(late.status).toBe(-1);
+    next.call("resume");
+    next.settle();
+    driver.collect();
+    expect(late.status).toBe(OK);
+    expect([readFileSync(path)[0], readFileSync(path)[512]]).toEqual([1, 2]);
+  });
+
+  it("is refused where the image is smaller than the guest's disk", async () => {
+    const { bench, path } = await disk();
+    const state = bench.save();
+    truncateSync(path, SIZE / 2);
+    const { bench: other } = await disk({ path });
+    expect(() => other.call("load", state)).toThrow(
+      expect.objectContaining({ code: "DEVICE_STATE", message: expect.stringContaining("device/capacity") }),
+    );
+  });
+});
