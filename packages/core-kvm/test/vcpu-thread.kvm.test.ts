@@ -114,7 +114,8 @@ describeKvm("a vCPU's thread", () => {
       if (i === 2) settled = count();
     }
     expect(threads.size).toBe(1);
-    expect(count()).toBe(settled);
+    // A thread of earlier tests may still have been on its way out.
+    expect(count()).toBeLessThanOrEqual(settled);
     expect(threadPool.size).toEqual({ idle: 1, busy: 0 });
     await threadPool.drain();
     await until(() => threadPool.size.idle === 0, "an empty pool");

@@ -57,6 +57,7 @@ export class BalloonDevice implements VirtioDevice {
   readonly deviceId = 5;
   readonly features: bigint;
   readonly queueSizes: readonly number[] = [128, 128, 32, 32];
+  readonly workQueues: readonly number[] = [0, 1, 2, 3];
   readonly config = new Uint8Array(CONFIG_BYTES);
   readonly #data = new DataView(this.config.buffer);
   readonly #context: VirtioDeviceContext;
