@@ -68,7 +68,8 @@ export class DeviceLoop {
         // Descriptors that are always ready must not keep the pollers from their turn.
         this.#wait(0);
         if (this.#mail || this.#polling.run(() => this.#wait(0))) continue;
-        this.#wait(-1);
+        // What was served just now may have put work off.
+        this.#wait(this.#deferred.length === 0 ? -1 : 0);
         this.#polling.woken();
       } else this.#wait(idle ? -1 : 0);
       this.#runDeferred();
