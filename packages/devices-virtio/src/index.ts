@@ -1,5 +1,5 @@
 /**
- * Virtio 1.2 over guest RAM: virtqueues, split and packed, the device's side.
+ * Virtio 1.2: devices for virtual machines, the mmio transport that carries them, and the queues by themselves.
  *
  * @packageDocumentation
  */
@@ -11,14 +11,13 @@ export { type VirtioBalloonOptions, virtioBalloon } from "./balloon/virtio-ballo
 export type { BlkInfo, ErrorPolicy } from "./blk/device.js";
 export type { BlkOperationStatistics, BlkStatisticsSnapshot } from "./blk/statistics.js";
 export { type VirtioBlkOptions, virtioBlk } from "./blk/virtio-blk.js";
+// For those who build devices and machines.
 export type { ChardevBackend, CharEndpoint } from "./chardev/backend.js";
 export { type ChannelContext, type ChannelListeners, CharChannel, type InputMode } from "./chardev/channel.js";
 export { type OpenedChardev, openChardev } from "./chardev/open.js";
-export { listenUnix } from "./chardev/unix-listener.js";
 export type { ConsolePortInfo } from "./console/port.js";
 export { type VirtioConsoleOptions, type VirtioConsolePort, virtioConsole } from "./console/virtio-console.js";
 export type { MachineFacts, OpenedDevice, OpenOrFind, VirtioDeviceDescription } from "./device/description.js";
-// For those who build devices.
 export type {
   DriverReady,
   KernelNotifiers,

@@ -426,6 +426,7 @@ export {
   type TerminalState,
 } from "./terminal.js";
 export { type TimerSetting, timerfdCreate, timerfdGettime, timerfdSettime } from "./timerfd.js";
+export { listenPrivately, socketFile } from "./unix-listener.js";
 export { type RegisterMode, Userfaultfd, type UserfaultfdEvent, type UserfaultfdOptions } from "./userfaultfd.js";
 // For packages that mirror other kernel structures: checks for the border.
 export { aCString, anHva, anInt, aPath, aSize, aU32, aU64, aView } from "./validate.js";

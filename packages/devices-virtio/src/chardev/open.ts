@@ -1,8 +1,18 @@
-import { BatonError, connect, type Fd, O_APPEND, O_CREAT, O_TRUNC, O_WRONLY, open } from "@baton/linux";
+import {
+  BatonError,
+  connect,
+  type Fd,
+  listenPrivately,
+  O_APPEND,
+  O_CREAT,
+  O_TRUNC,
+  O_WRONLY,
+  open,
+  socketFile,
+} from "@baton/linux";
 import type { OpenOrFind } from "../device/description.js";
 import type { ChardevBackend, CharEndpoint } from "./backend.js";
 import { openRawPty, ptyPath } from "./pty.js";
-import { listenPrivately, socketFile } from "./unix-listener.js";
 
 /** A character device's back end with its descriptors. */
 export interface OpenedChardev {

@@ -1,5 +1,4 @@
-import { BatonError, type Fd } from "@baton/linux";
-import { openUnixListener } from "../chardev/unix-listener.js";
+import { BatonError, listenPrivately, socketFile } from "@baton/linux";
 import type { VirtioDeviceDescription } from "../device/description.js";
 import type { RingFeatures } from "../device/features.js";
 import type { VsockDeviceOptions } from "./device.js";
@@ -41,17 +40,13 @@ export function virtioVsock(options: VirtioVsockOptions): VirtioDeviceDescriptio
     ...(options.rings && { rings: options.rings }),
     factory: "createVsockDevice",
     open(openOrFind) {
-      let removeFile = () => {};
-      const listener: Fd = openOrFind("vsock", id, () => {
-        const opened = openUnixListener(path);
-        removeFile = opened.removeFile;
-        return opened.fd;
-      });
+      const listener = openOrFind("vsock", id, () => listenPrivately(path));
+      const file = socketFile(path);
       const device: VsockDeviceOptions = { guestCid: BigInt(guestCid), listenFd: listener.raw, path };
       return {
         options: device,
         close(handedOver) {
-          if (!handedOver) removeFile();
+          if (!handedOver) file.remove();
           listener.close();
         },
       };

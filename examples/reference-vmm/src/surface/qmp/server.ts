@@ -1,8 +1,14 @@
 import { lookup } from "node:dns/promises";
-import { lstatSync } from "node:fs";
 import { createServer, isIP, type Server, type Socket } from "node:net";
-import { listenUnix } from "@baton/devices-virtio";
-import { BatonError, type Fd, listen, localAddress, type SocketAddress, umask, unlink } from "@baton/linux";
+import {
+  BatonError,
+  type Fd,
+  listen,
+  listenPrivately,
+  localAddress,
+  type SocketAddress,
+  socketFile,
+} from "@baton/linux";
 import type { CommandContext } from "../../command/command.js";
 import { commandTable } from "../../command/table.js";
 import type { QmpAddress } from "../../options/options.js";
@@ -128,21 +134,10 @@ export class QmpServer {
   }
 }
 
-/** A listening UNIX socket that only its owner may connect to, and how its file is removed if it is still the same. */
 function openUnix(path: string): { readonly listener: Fd; readonly removeFile: () => void } {
-  const mask = umask(0o177);
-  let listener: Fd;
-  try {
-    listener = listenUnix(path);
-  } finally {
-    umask(mask);
-  }
-  const own = lstatSync(path);
-  const removeFile = () => {
-    const now = lstatSync(path, { throwIfNoEntry: false });
-    if (now?.ino === own.ino && now.dev === own.dev) unlink(path);
-  };
-  return { listener, removeFile };
+  const listener = listenPrivately(path);
+  const file = socketFile(path);
+  return { listener, removeFile: () => file.remove() };
 }
 
 async function openTcp(

@@ -1,25 +1,20 @@
 import { lstatSync } from "node:fs";
-import { BatonError, connect, EADDRINUSE, ECONNREFUSED, type Fd, listen, umask, unlink } from "@baton/linux";
+import { EADDRINUSE, ECONNREFUSED } from "./abi/errno.js";
+import { BatonError } from "./errors.js";
+import type { Fd } from "./fd.js";
+import { unlink } from "./files.js";
+import { umask } from "./process.js";
+import { connect, listen } from "./sockets.js";
 
-/** A listening UNIX socket and the removal of its file. */
-export interface UnixListener {
-  readonly fd: Fd;
-  /** Removes the socket's file, unless another one stands there by now. May be called again. */
-  removeFile(): void;
-}
-
-/** Like {@link listenPrivately}, with a file that can be removed again. */
-export function openUnixListener(path: string): UnixListener {
-  const fd = listenPrivately(path);
-  const file = socketFile(path);
-  return { fd, removeFile: () => file.remove() };
-}
-
-/** Like {@link listenUnix}, with a file that only its owner may connect to. */
+/**
+ * A listening UNIX socket, non-blocking, whose file only its owner may connect to. A socket that a dead process left
+ * behind is replaced; what is no socket is left alone. Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH`
+ * for a path that cannot be had.
+ */
 export function listenPrivately(path: string): Fd {
   const mask = umask(0o177);
   try {
-    return listenUnix(path);
+    return listenInPlace(path);
   } finally {
     umask(mask);
   }
@@ -36,11 +31,7 @@ export function socketFile(path: string): { remove(): void } {
   };
 }
 
-/**
- * A listening UNIX socket at `path`, non-blocking. A socket that a dead process left behind is replaced; what is no
- * socket is left alone. Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH` for a path that cannot be had.
- */
-export function listenUnix(path: string): Fd {
+function listenInPlace(path: string): Fd {
   const address = { kind: "unix" as const, path };
   try {
     return listen(address, { nonblock: true });
