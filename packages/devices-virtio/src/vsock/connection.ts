@@ -23,8 +23,8 @@ export interface ConnectionPorts {
 /** A connection as plain data. */
 export interface ConnectionState extends ConnectionPorts {
   readonly phase: ConnectionPhase;
-  /** The descriptor of the host's socket in the process that saved it. */
-  readonly fd: number;
+  readonly owesRequest: boolean;
+  readonly owesResponse: boolean;
   readonly peerBufAlloc: number;
   readonly peerFwdCnt: number;
   readonly sentToPeer: number;
@@ -32,9 +32,10 @@ export interface ConnectionState extends ConnectionPorts {
   readonly toldFwdCnt: number;
   /** What the guest has sent and the host's socket has not taken. */
   readonly pending: Uint8Array;
-  /** `SHUTDOWN_*` flags that the guest has sent, and that it has been sent. */
+  /** `SHUTDOWN_*` flags that the guest has sent, that it is to be sent, and that it has been sent. */
   readonly guestShutdown: number;
   readonly hostShutdown: number;
+  readonly sentShutdown: number;
 }
 
 /** One stream between a guest's port and a UNIX socket of the host, with its flow control (virtio 1.2, 5.10.6.3). */
@@ -197,7 +198,8 @@ export class VsockConnection implements ConnectionPorts {
       hostPort: this.hostPort,
       guestPort: this.guestPort,
       phase: this.phase,
-      fd: this.fd.raw,
+      owesRequest: this.owesRequest,
+      owesResponse: this.owesResponse,
       peerBufAlloc: this.peerBufAlloc,
       peerFwdCnt: this.peerFwdCnt,
       sentToPeer: this.sentToPeer,
@@ -205,7 +207,8 @@ export class VsockConnection implements ConnectionPorts {
       toldFwdCnt: this.toldFwdCnt,
       pending,
       guestShutdown: this.guestShutdown,
-      hostShutdown: this.hostShutdown | (this.sentShutdown << 8),
+      hostShutdown: this.hostShutdown,
+      sentShutdown: this.sentShutdown,
     };
   }
 
@@ -217,8 +220,10 @@ export class VsockConnection implements ConnectionPorts {
     this.fwdCnt = state.fwdCnt;
     this.toldFwdCnt = state.toldFwdCnt;
     this.guestShutdown = state.guestShutdown;
-    this.hostShutdown = state.hostShutdown & 3;
-    this.sentShutdown = state.hostShutdown >>> 8;
+    this.hostShutdown = state.hostShutdown;
+    this.sentShutdown = state.sentShutdown;
+    this.owesRequest = state.owesRequest;
+    this.owesResponse = state.owesResponse;
     if (state.pending.length > 0) {
       this.#pending = [state.pending];
       this.#pendingBytes = state.pending.length;

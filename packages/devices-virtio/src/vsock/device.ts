@@ -1,25 +1,12 @@
-import {
-  accept,
-  BatonError,
-  connect,
-  drainEventfd,
-  EPOLLET,
-  EPOLLHUP,
-  EPOLLIN,
-  EPOLLOUT,
-  EPOLLRDHUP,
-  Fd,
-  timerfdCreate,
-  timerfdSettime,
-  tryWrite,
-} from "@baton/linux";
+import { BatonError, connect, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type Fd, tryWrite } from "@baton/linux";
 import type { DriverReady, VirtioDevice, VirtioDeviceContext } from "../device/device.js";
-import { StateReader } from "../device/state.js";
 import type { Chain } from "../queue/chain.js";
 import { QueueError } from "../queue/errors.js";
 import type { VirtQueue } from "../queue/queue.js";
-import { type ConnectionState, VSOCK_BUFFER_BYTES, VsockConnection } from "./connection.js";
+import { type ConnectionPorts, VSOCK_BUFFER_BYTES, VsockConnection } from "./connection.js";
+import { ConnectionTable } from "./connection-table.js";
 import { VsockHandshake } from "./handshake.js";
+import { HostListener, handshakeDeadline } from "./host-listener.js";
 import {
   HOST_CID,
   parseVsockHeader,
@@ -31,6 +18,7 @@ import {
   vsockOp,
   writeVsockHeader,
 } from "./packet.js";
+import { readVsockState, saveSocket, takeSocket, type VsockState } from "./state.js";
 
 /** What the device's half in its thread is made with. */
 export interface VsockDeviceOptions {
@@ -43,7 +31,6 @@ export interface VsockDeviceOptions {
 
 const QUEUE_RX = 0;
 const QUEUE_TX = 1;
-const QUEUE_EVENT = 2;
 
 /** The most connections, as Firecracker's. */
 const MAX_CONNECTIONS = 1023;
@@ -51,78 +38,61 @@ const MAX_CONNECTIONS = 1023;
 const MAX_RESETS = 1024;
 /** The first of the host's ports that are given to its own connections. */
 const FIRST_HOST_PORT = 2 ** 30;
-/** How long a host program may take for its first line, and the guest for an answer. */
-const TIMEOUT_MS = 2000;
 /** Packets in either direction before other devices have their turn. */
 const BUDGET = 64;
 /** The most bytes of a packet (Linux allows its drivers 64 KiB). */
 const MAX_PACKET = VSOCK_BUFFER_BYTES;
 
-/** A reset owed for a packet that no connection was there for. */
-interface StrayReset {
-  readonly hostPort: number;
-  readonly guestPort: number;
-}
-
 /** A socket device in user space (virtio 1.2, 5.10): streams between the guest and UNIX sockets of the host. */
 export class VsockDevice implements VirtioDevice {
   readonly deviceId = 19;
   readonly features = 0n;
+  /** Receive, transmit, and events, of which there are none: a machine that is moved keeps its connections. */
   readonly queueSizes: readonly number[] = [256, 256, 64];
   readonly workQueues: readonly number[] = [QUEUE_TX];
   readonly config = new Uint8Array(8);
   readonly #context: VirtioDeviceContext;
   readonly #options: VsockDeviceOptions;
-  readonly #connections = new Map<string, VsockConnection>();
-  /** Those that may have something for the guest, in turn. */
-  readonly #ready = new Set<VsockConnection>();
-  readonly #handshakes = new Set<VsockHandshake>();
-  /** Connections of the host that the guest has not answered, with the time when they are given up. */
-  readonly #requested = new Map<VsockConnection, number>();
-  readonly #timer = timerfdCreate();
-  readonly #endTimer: () => void;
+  readonly #connections = new ConnectionTable();
+  readonly #listener: HostListener;
   readonly #header = new Uint8Array(VSOCK_HEADER_BYTES);
-  #resets: StrayReset[] = [];
+  #resets: ConnectionPorts[] = [];
   #queues: readonly VirtQueue[] = [];
-  #endListen: (() => void) | undefined;
   #nextPort = FIRST_HOST_PORT;
   #quiesced = false;
-  /** The state has been saved: the sockets belong to whoever loads it. */
-  #saved = false;
-  /** The guest is to be told that all its connections are gone. */
-  #owesTransportReset = false;
+  /** Whether the sockets are this device's to close: not between `save` or `load`, and `resume`. */
+  #ownsSockets = true;
 
   constructor(context: VirtioDeviceContext, options: VsockDeviceOptions) {
     this.#context = context;
     this.#options = options;
     new DataView(this.config.buffer).setBigUint64(0, options.guestCid, true);
-    this.#endTimer = context.watch(this.#timer.raw, EPOLLIN, () => {
-      drainEventfd(this.#timer);
-      this.#expire();
+    this.#listener = new HostListener(context, options.listenFd, {
+      hasRoom: () => this.#hasRoom,
+      onConnect: (fd, guestPort) => this.#connectToGuest(fd, guestPort),
+      onTimeout: (connection) => this.#giveUp(connection as VsockConnection),
     });
   }
 
   start({ queues }: DriverReady): void {
     this.#queues = queues;
-    if (!this.#quiesced) this.#listen();
+    if (!this.#quiesced && this.#ownsSockets) this.#listener.start();
   }
 
   notify(queue: VirtQueue): boolean {
     if (this.#quiesced) return false;
     if (queue.index === QUEUE_TX) return this.#takePackets(queue);
-    if (queue.index === QUEUE_EVENT) this.#sendTransportReset();
-    else this.#fill();
+    if (queue.index === QUEUE_RX) this.#fill();
     return true;
   }
 
   reset(): void {
     this.#stop();
-    for (const connection of [...this.#connections.values()]) this.#forget(connection);
-    for (const handshake of [...this.#handshakes]) this.#endHandshake(handshake, true);
+    for (const connection of this.#connections) this.#forget(connection);
+    this.#listener.clear((fd) => this.#letGo(fd));
     this.#resets = [];
     this.#queues = [];
-    this.#owesTransportReset = false;
-    this.#saved = false;
+    this.#ownsSockets = true;
   }
 
   quiesce(): void {
@@ -132,128 +102,86 @@ export class VsockDevice implements VirtioDevice {
 
   resume(): void {
     this.#quiesced = false;
-    this.#saved = false;
+    this.#ownsSockets = true;
     if (this.#queues.length === 0) return;
-    this.#listen();
-    for (const connection of this.#connections.values()) this.#watch(connection);
-    for (const handshake of this.#handshakes) this.#watchHandshake(handshake);
-    this.#armTimer();
-    this.#sendTransportReset();
+    this.#listener.start();
+    for (const connection of this.#connections) this.#watch(connection);
     this.#fill();
   }
 
   /** The state names the sockets by their descriptors, which stay open for whoever loads it, unless `resume` follows. */
   save(): VsockState {
-    this.#saved = true;
+    this.#ownsSockets = false;
     return {
-      connections: [...this.#connections.values()].map((connection) => connection.save()),
+      connections: [...this.#connections].map((connection) => ({ ...connection.save(), ...saveSocket(connection.fd) })),
+      handshakes: this.#listener.waiting.map(({ fd, line }) => ({ ...saveSocket(fd), line })),
       resets: [...this.#resets],
       nextPort: this.#nextPort,
     };
   }
 
   load(state: unknown): void {
-    const reader = new StateReader(this.#context.id, state, "device");
-    this.#nextPort = reader.integer("nextPort", FIRST_HOST_PORT, 0xffff_ffff);
-    this.#resets = reader.list("resets", MAX_RESETS, (reset, path) => {
-      const ports = new StateReader(this.#context.id, reset, `device/${path}`);
-      return {
-        hostPort: ports.integer("hostPort", 0, 0xffff_ffff),
-        guestPort: ports.integer("guestPort", 0, 0xffff_ffff),
-      };
-    });
-    const connections = reader.list("connections", MAX_CONNECTIONS, (element, path) =>
-      readConnection(new StateReader(this.#context.id, element, `device/${path}`)),
-    );
+    const limits = { connections: MAX_CONNECTIONS, resets: MAX_RESETS, firstPort: FIRST_HOST_PORT };
+    const { connections, handshakes, resets, nextPort } = readVsockState(this.#context.id, state, limits);
+    this.#ownsSockets = false;
+    this.#nextPort = nextPort;
+    this.#resets = [...resets];
     for (const saved of connections) {
-      const fd = saved.fd >= 0 ? Fd.adopt(saved.fd, `vsock ${saved.hostPort}`) : undefined;
+      const fd = takeSocket(saved, `vsock ${saved.hostPort}`);
       if (fd === undefined) {
         this.#resets.push({ hostPort: saved.hostPort, guestPort: saved.guestPort });
         continue;
       }
       const connection = new VsockConnection(saved, fd, saved.phase);
       connection.restore(saved);
-      this.#connections.set(keyOf(connection), connection);
-      this.#ready.add(connection);
-      if (saved.phase === "requested") this.#requested.set(connection, performance.now() + TIMEOUT_MS);
+      this.#connections.add(connection);
+      if (saved.phase === "requested") this.#listener.expect(connection);
+    }
+    for (const saved of handshakes) {
+      const fd = takeSocket(saved, "vsock handshake");
+      if (fd !== undefined) this.#listener.add(new VsockHandshake(fd, handshakeDeadline(), saved.line));
     }
   }
 
   command(name: string): unknown {
     if (name === "info") return { connections: this.#connections.size };
-    // After a restore elsewhere the peers are gone, and the guest's own id may be another (5.10.6.6).
-    if (name === "transport-reset") {
-      for (const connection of [...this.#connections.values()]) this.#forget(connection);
-      this.#owesTransportReset = true;
-      if (!this.#quiesced) this.#sendTransportReset();
-      return null;
-    }
     throw new BatonError("COMMAND_NOT_FOUND", `${this.#context.id}: a socket device has no command '${name}'`);
   }
 
   close(): void {
-    this.#stop();
-    if (!this.#saved) this.reset();
-    else for (const handshake of [...this.#handshakes]) this.#endHandshake(handshake, true);
-    this.#endTimer();
-    this.#timer.close();
+    this.reset();
+    this.#listener.close();
+  }
+
+  get #hasRoom(): boolean {
+    return this.#connections.size + this.#listener.waiting.length < MAX_CONNECTIONS;
   }
 
   #stop(): void {
-    this.#endListen?.();
-    this.#endListen = undefined;
-    timerfdSettime(this.#timer, { value: 0n });
-    for (const connection of this.#connections.values()) {
+    this.#listener.stop();
+    for (const connection of this.#connections) {
       connection.endWatch?.();
       connection.endWatch = undefined;
     }
-    for (const handshake of this.#handshakes) {
-      handshake.endWatch?.();
-      handshake.endWatch = undefined;
-    }
   }
 
-  #listen(): void {
-    this.#endListen ??= this.#context.watch(this.#options.listenFd, EPOLLIN, () => {
-      const fd = accept(this.#options.listenFd, { nonblock: true });
-      if (fd === null) return;
-      if (this.#handshakes.size + this.#connections.size >= MAX_CONNECTIONS) {
-        fd.close();
-        return;
-      }
-      const handshake = new VsockHandshake(fd, TIMEOUT_MS);
-      this.#handshakes.add(handshake);
-      this.#watchHandshake(handshake);
-      this.#armTimer();
-    });
-  }
-
-  #watchHandshake(handshake: VsockHandshake): void {
-    handshake.endWatch = this.#context.watch(handshake.fd.raw, EPOLLIN, () => this.#continueHandshake(handshake));
-  }
-
-  #continueHandshake(handshake: VsockHandshake): void {
-    const port = handshake.read();
-    if (port === "wait") return;
-    this.#endHandshake(handshake, port === "bad");
-    if (port === "bad") return;
-    const connection = new VsockConnection(
-      { hostPort: this.#freePort(port), guestPort: port },
-      handshake.fd,
-      "requested",
-    );
+  /** A host program wants a port of the guest's. */
+  #connectToGuest(fd: Fd, guestPort: number): void {
+    const connection = new VsockConnection({ hostPort: this.#freePort(guestPort), guestPort }, fd, "requested");
     connection.owesRequest = true;
-    this.#connections.set(keyOf(connection), connection);
-    this.#requested.set(connection, performance.now() + TIMEOUT_MS);
+    this.#connections.add(connection);
+    this.#listener.expect(connection);
     this.#watch(connection);
-    this.#armTimer();
     this.#wake(connection);
   }
 
-  #endHandshake(handshake: VsockHandshake, close: boolean): void {
-    handshake.endWatch?.();
-    this.#handshakes.delete(handshake);
-    if (close) handshake.fd.close();
+  /** The guest has not answered in time. */
+  #giveUp(connection: VsockConnection): void {
+    if (connection.owesRequest) this.#forget(connection);
+    else {
+      this.#breakOff(connection);
+      this.#wake(connection);
+    }
   }
 
   /** A port of the host that has no connection to this port of the guest. */
@@ -261,7 +189,7 @@ export class VsockDevice implements VirtioDevice {
     for (;;) {
       const hostPort = this.#nextPort;
       this.#nextPort = hostPort === 0xffff_ffff ? FIRST_HOST_PORT : hostPort + 1;
-      if (!this.#connections.has(keyOf({ hostPort, guestPort }))) return hostPort;
+      if (this.#connections.get({ hostPort, guestPort }) === undefined) return hostPort;
     }
   }
 
@@ -281,9 +209,8 @@ export class VsockDevice implements VirtioDevice {
   /** Looks whether the connection has something for the guest, and sends it. */
   #wake(connection: VsockConnection): void {
     this.#finish(connection);
-    if (!connection.hasWork) return;
-    this.#ready.add(connection);
-    this.#fill();
+    this.#connections.offer(connection);
+    if (connection.hasWork) this.#fill();
   }
 
   /** Ends a connection that both sides have ended. */
@@ -296,32 +223,14 @@ export class VsockDevice implements VirtioDevice {
   #forget(connection: VsockConnection): void {
     connection.endWatch?.();
     connection.endWatch = undefined;
-    connection.fd.close();
-    this.#connections.delete(keyOf(connection));
-    this.#ready.delete(connection);
-    this.#requested.delete(connection);
+    this.#letGo(connection.fd);
+    this.#connections.remove(connection);
+    this.#listener.answered(connection);
   }
 
-  #armTimer(): void {
-    const pending = this.#handshakes.size + this.#requested.size > 0;
-    timerfdSettime(this.#timer, { value: pending ? BigInt(TIMEOUT_MS) * 500_000n : 0n });
-  }
-
-  /** Gives up what has taken too long. */
-  #expire(): void {
-    const now = performance.now();
-    for (const handshake of [...this.#handshakes]) if (handshake.deadline <= now) this.#endHandshake(handshake, true);
-    for (const [connection, deadline] of [...this.#requested]) {
-      if (deadline > now) continue;
-      this.#requested.delete(connection);
-      if (connection.owesRequest) this.#forget(connection);
-      else {
-        connection.phase = "closed";
-        connection.owesReset = true;
-        this.#wake(connection);
-      }
-    }
-    this.#armTimer();
+  #letGo(fd: Fd): void {
+    if (this.#ownsSockets) fd.close();
+    else fd.release();
   }
 
   /** Takes the guest's packets. */
@@ -349,7 +258,7 @@ export class VsockDevice implements VirtioDevice {
     // A packet from or to somebody else is dropped (5.10.6.4.2).
     if (header.srcCid !== this.#options.guestCid || header.dstCid !== BigInt(HOST_CID)) return;
     const ports = { hostPort: header.dstPort, guestPort: header.srcPort };
-    const connection = this.#connections.get(keyOf(ports));
+    const connection = this.#connections.get(ports);
     const sound =
       header.type === VIRTIO_VSOCK_TYPE_STREAM &&
       header.length <= MAX_PACKET &&
@@ -366,7 +275,7 @@ export class VsockDevice implements VirtioDevice {
     connection.updateCredit(header.bufAlloc, header.fwdCnt);
     this.#dispatch(connection, header, chain);
     this.#finish(connection);
-    if (connection.hasWork && this.#connections.has(keyOf(connection))) this.#ready.add(connection);
+    this.#connections.offer(connection);
   }
 
   #dispatch(connection: VsockConnection, header: VsockHeader, chain: Chain): void {
@@ -398,15 +307,15 @@ export class VsockDevice implements VirtioDevice {
 
   /** The guest has taken a connection of the host's: its program is told, and may send. */
   #accepted(connection: VsockConnection): void {
-    this.#requested.delete(connection);
+    this.#listener.answered(connection);
     connection.phase = "open";
     const line = new TextEncoder().encode(`OK ${connection.hostPort}\n`);
     // The socket's buffer is empty: a short line fits, or nobody is there any more.
     if (tryWrite(connection.fd.raw, line) !== line.length) this.#breakOff(connection);
   }
 
-  #connectToHost(ports: { hostPort: number; guestPort: number }, header: VsockHeader): void {
-    if (this.#connections.size + this.#handshakes.size >= MAX_CONNECTIONS) {
+  #connectToHost(ports: ConnectionPorts, header: VsockHeader): void {
+    if (!this.#hasRoom) {
       this.#resetStray(ports);
       return;
     }
@@ -421,8 +330,7 @@ export class VsockDevice implements VirtioDevice {
     const connection = new VsockConnection(ports, fd, "open");
     connection.updateCredit(header.bufAlloc, header.fwdCnt);
     connection.owesResponse = true;
-    this.#connections.set(keyOf(ports), connection);
-    this.#ready.add(connection);
+    this.#connections.add(connection);
     this.#watch(connection);
   }
 
@@ -432,10 +340,10 @@ export class VsockDevice implements VirtioDevice {
     connection.owesReset = true;
     connection.owesRequest = false;
     connection.owesResponse = false;
-    this.#ready.add(connection);
+    this.#connections.offer(connection);
   }
 
-  #resetStray(ports: StrayReset): void {
+  #resetStray(ports: ConnectionPorts): void {
     if (this.#resets.length < MAX_RESETS) this.#resets.push(ports);
   }
 
@@ -443,7 +351,7 @@ export class VsockDevice implements VirtioDevice {
   #fill(): void {
     const queue = this.#queues[QUEUE_RX];
     if (queue === undefined || !queue.ready || this.#quiesced) return;
-    for (let budget = BUDGET; this.#resets.length > 0 || this.#ready.size > 0; budget--) {
+    for (let budget = BUDGET; this.#resets.length > 0 || this.#connections.anyReady; budget--) {
       if (budget === 0) {
         this.#context.again(QUEUE_RX);
         break;
@@ -470,14 +378,17 @@ export class VsockDevice implements VirtioDevice {
   #nextPacket(chain: Chain): number {
     const stray = this.#resets.shift();
     if (stray !== undefined) return this.#write(chain, stray, vsockOp.rst, 0, 0, 0, 0);
-    for (const connection of this.#ready) {
-      this.#ready.delete(connection);
-      const written = this.#packetOf(connection, chain);
-      this.#finish(connection);
-      if (this.#connections.has(keyOf(connection)) && connection.hasWork) this.#ready.add(connection);
-      if (written > 0) return written;
+    // Each has one turn: what has bytes and finds no room for one waits for another buffer.
+    const served: VsockConnection[] = [];
+    let written = 0;
+    for (let next = this.#connections.next(); next !== undefined && written === 0; ) {
+      written = this.#packetOf(next, chain);
+      this.#finish(next);
+      served.push(next);
+      if (written === 0) next = this.#connections.next();
     }
-    return 0;
+    for (const connection of served) this.#connections.offer(connection);
+    return written;
   }
 
   #packetOf(connection: VsockConnection, chain: Chain): number {
@@ -517,7 +428,7 @@ export class VsockDevice implements VirtioDevice {
 
   #write(
     chain: Chain,
-    { hostPort, guestPort }: StrayReset,
+    { hostPort, guestPort }: ConnectionPorts,
     op: number,
     length: number,
     flags: number,
@@ -539,48 +450,6 @@ export class VsockDevice implements VirtioDevice {
     chain.write(this.#header);
     return VSOCK_HEADER_BYTES + length;
   }
-
-  /** Tells the guest that all its connections are gone: event VIRTIO_VSOCK_EVENT_TRANSPORT_RESET, number 0. */
-  #sendTransportReset(): void {
-    const queue = this.#queues[QUEUE_EVENT];
-    if (!this.#owesTransportReset || queue === undefined || !queue.ready) return;
-    const chain = queue.pop();
-    if (chain === null) return;
-    this.#owesTransportReset = false;
-    queue.push(chain, chain.write(new Uint8Array(4)));
-    if (queue.needsNotification()) this.#context.interrupt(queue.index);
-  }
-}
-
-/** What the device saves. */
-export interface VsockState {
-  readonly connections: readonly ConnectionState[];
-  readonly resets: readonly StrayReset[];
-  readonly nextPort: number;
-}
-
-function keyOf({ hostPort, guestPort }: StrayReset): string {
-  return `${hostPort}:${guestPort}`;
-}
-
-function readConnection(reader: StateReader): ConnectionState {
-  const u32 = (field: string) => reader.integer(field, 0, 0xffff_ffff);
-  const phase = reader.string("phase", 16);
-  if (phase !== "requested" && phase !== "open" && phase !== "closed") throw reader.error("phase", `is '${phase}'`);
-  return {
-    phase,
-    hostPort: u32("hostPort"),
-    guestPort: u32("guestPort"),
-    fd: reader.integer("fd", -1, 0x7fff_ffff),
-    peerBufAlloc: u32("peerBufAlloc"),
-    peerFwdCnt: u32("peerFwdCnt"),
-    sentToPeer: u32("sentToPeer"),
-    fwdCnt: u32("fwdCnt"),
-    toldFwdCnt: u32("toldFwdCnt"),
-    pending: reader.bytes("pending", VSOCK_BUFFER_BYTES),
-    guestShutdown: reader.integer("guestShutdown", 0, 3),
-    hostShutdown: reader.integer("hostShutdown", 0, 0x303),
-  };
 }
 
 /** The factory that the device's service calls. */

@@ -9,12 +9,14 @@ export class VsockHandshake {
   endWatch: (() => void) | undefined;
   /** When it is given up, in ms as `performance.now()`. */
   readonly deadline: number;
-  #line = "";
+  /** What has come of the line. */
+  line: string;
   readonly #byte = new Uint8Array(1);
 
-  constructor(fd: Fd, timeoutMs: number) {
+  constructor(fd: Fd, deadline: number, line = "") {
     this.fd = fd;
-    this.deadline = performance.now() + timeoutMs;
+    this.deadline = deadline;
+    this.line = line;
   }
 
   /** Reads the line byte by byte, so that nothing of what follows is taken: the port, `wait`, or `bad`. */
@@ -26,10 +28,10 @@ export class VsockHandshake {
       if (result <= 0) return "bad";
       const character = String.fromCharCode(this.#byte[0] as number);
       if (character === "\n") break;
-      this.#line += character;
-      if (this.#line.length > MAX_LINE) return "bad";
+      this.line += character;
+      if (this.line.length > MAX_LINE) return "bad";
     }
-    const match = /^connect (\d{1,10})\r?$/i.exec(this.#line);
+    const match = /^connect (\d{1,10})\r?$/i.exec(this.line);
     const port = match === null ? Number.NaN : Number(match[1]);
     return port <= 0xffff_ffff ? port : "bad";
   }
