@@ -2,9 +2,17 @@ import { benchBlock } from "./block.js";
 import { benchExits } from "./exits.js";
 import { benchFootprint } from "./footprint.js";
 import { benchKick } from "./kick.js";
+import { benchNet } from "./net.js";
 import { benchStart } from "./start.js";
 
-const benches = { footprint: benchFootprint, exits: benchExits, kick: benchKick, start: benchStart, block: benchBlock };
+const benches = {
+  footprint: benchFootprint,
+  exits: benchExits,
+  kick: benchKick,
+  start: benchStart,
+  block: benchBlock,
+  net: benchNet,
+};
 
 /** Runs the benchmarks named on the command line, or all, and prints their tables. */
 for (const [name, bench] of Object.entries(benches)) {

@@ -3,8 +3,9 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { virtioBlk } from "@baton/devices-virtio";
 import { guestPath } from "@baton/guests";
+import { compare } from "./compare.js";
 import { type GuestRun, runOnBaton, runOnQemu } from "./guest-run.js";
-import { markdownTable, median } from "./statistics.js";
+import { markdownTable } from "./statistics.js";
 
 const IMAGE_MIB = 64;
 const ROUNDS = 3;
@@ -24,14 +25,21 @@ export async function benchBlock(): Promise<string> {
     for (const mode of MODES) {
       for (const depth of DEPTHS) {
         const count = OPERATIONS[depth] as number;
-        const words = `mode=${mode} depth=${depth} block=4096 ops=${count} warmup=${count / 10}`;
+        const cmdline = `mode=${mode} depth=${depth} block=4096 ops=${count} warmup=${count / 10}`;
         const own: GuestRun[] = [];
         const peer: GuestRun[] = [];
         for (let round = 0; round < ROUNDS; round++) {
-          own.push(await runOnBaton(kernel, words, (iothread) => virtioBlk({ id: "disk", path: image, iothread })));
+          own.push(
+            await runOnBaton({ kernel, cmdline }, (iothread) => virtioBlk({ id: "disk", path: image, iothread })),
+          );
           const drive = `file=${image},id=disk,if=none,format=raw`;
           peer.push(
-            await runOnQemu(kernel, words, ["-drive", drive, "-device", "virtio-blk-device,drive=disk,iothread=io"]),
+            await runOnQemu({ kernel, cmdline }, [
+              "-drive",
+              drive,
+              "-device",
+              "virtio-blk-device,drive=disk,iothread=io",
+            ]),
           );
         }
         rows.push(compare(`${mode}, depth ${depth}`, count, own, peer));
@@ -44,12 +52,4 @@ export async function benchBlock(): Promise<string> {
     ["4 KiB", "Baton, operations/s", "QEMU, operations/s", "ratio", "Baton, µs CPU each", "QEMU, µs CPU each"],
     rows,
   );
-}
-
-/** A row: how many operations a second, and what each costs. */
-export function compare(name: string, count: number, own: readonly GuestRun[], peer: readonly GuestRun[]): string[] {
-  const perSecond = (runs: readonly GuestRun[]) => count / (median(runs.map(({ ms }) => ms)) / 1000);
-  const cost = (runs: readonly GuestRun[]) => ((median(runs.map(({ cpuMs }) => cpuMs)) * 1000) / count).toFixed(1);
-  const [a, b] = [perSecond(own), perSecond(peer)];
-  return [name, a.toFixed(0), b.toFixed(0), `${(a / b).toFixed(2)} x`, cost(own), cost(peer)];
 }

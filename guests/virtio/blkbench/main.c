@@ -77,7 +77,7 @@ static void start(uint64_t depth) {
 			end(EXIT_ARGUMENT);
 		}
 	} while (device.id != ID_BLK);
-	if (!device_negotiate(&device, BLK_F_RO | BLK_F_SEG_MAX)) bad("blk refuses its own features");
+	if (!device_negotiate(&device, BLK_F_RO | BLK_F_SEG_MAX | BLK_F_FLUSH)) bad("blk refuses its own features");
 	if (is_write && device_has(&device, BLK_F_RO)) {
 		print("the block device is read-only\n");
 		end(EXIT_ARGUMENT);

@@ -1,0 +1,19 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const programs = new Map<string, string>();
+
+/** Compiles `c/NAME.c` once; its path. */
+export function compiled(name: string): string {
+  let program = programs.get(name);
+  if (program === undefined) {
+    program = join(mkdtempSync(join(tmpdir(), "baton-bench-")), name);
+    const source = fileURLToPath(new URL(`../c/${name}.c`, import.meta.url));
+    execFileSync("cc", ["-O2", "-Wall", "-pthread", "-o", program, source], { stdio: "inherit" });
+    programs.set(name, program);
+  }
+  return program;
+}
