@@ -43,6 +43,27 @@ describe("IoVector", () => {
     expect([vector.count, vector.byteLength]).toEqual([2, 6]);
   });
 
+  it("drops what was added last, whole pieces and parts of them, and joins again", () => {
+    const vector = new IoVector();
+    for (const address of [100, 200, 300]) vector.add(address, 4);
+    vector.truncate(6);
+    expect([pieces(vector), vector.byteLength]).toEqual([
+      [
+        [100n, 4n],
+        [200n, 2n],
+      ],
+      6,
+    ]);
+    vector.add(202, 1);
+    expect(pieces(vector)[1]).toEqual([200n, 3n]);
+    vector.truncate(4);
+    expect(pieces(vector)).toEqual([[100n, 4n]]);
+    vector.truncate(0);
+    vector.add(104, 1);
+    expect([pieces(vector), vector.byteLength]).toEqual([[[104n, 1n]], 1]);
+    expect(() => vector.truncate(2)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+  });
+
   it("advances over whole pieces and parts of them", () => {
     const vector = new IoVector();
     for (const address of [0x1_0000_0000 - 2, 100, 200]) vector.add(address, 4);

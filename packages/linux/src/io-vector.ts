@@ -75,6 +75,22 @@ export class IoVector {
     return true;
   }
 
+  /** Drops what was added after the first `bytes` bytes. */
+  truncate(bytes: number): void {
+    anInt(bytes, "bytes", 0, this.#byteLength);
+    while (this.#byteLength > bytes) {
+      const last = (this.#count - 1) * HALVES;
+      const excess = this.#byteLength - bytes;
+      const length = this.#get(last + LENGTH);
+      if (excess < length) this.#putLength(this.#count - 1, length - excess);
+      else this.#count--;
+      this.#byteLength -= Math.min(excess, length);
+    }
+    const last = (this.#count - 1) * HALVES;
+    this.#lastLength = this.#count === 0 ? 0 : this.#get(last + LENGTH);
+    this.#lastEnd = this.#count === 0 ? 0 : this.#get(last + BASE) + this.#lastLength;
+  }
+
   #putLength(piece: number, length: number): void {
     const at = piece * HALVES + LENGTH;
     this.#halves[at] = length;

@@ -164,8 +164,32 @@ describe("a disk", () => {
     driver.run(OUT, 0, new Uint8Array(512));
     driver.run(VIRTIO_BLK_T_FLUSH, 0);
     const { read, write, flush } = bench.command("statistics") as BlkStatisticsSnapshot;
-    expect(read).toEqual({ operations: 1, bytes: 1024, failed: 0, totalTimeNs: expect.any(Number) });
+    expect(read).toEqual({ operations: 1, bytes: 1024, failed: 0, merged: 0, totalTimeNs: expect.any(Number) });
     expect([write.operations, write.bytes, flush.operations]).toEqual([1, 512, 1]);
+  });
+
+  it("carries out requests that follow each other at once, and answers each", async () => {
+    const { driver, bench, path } = await disk();
+    const writes = Array.from({ length: 8 }, (_, i) => driver.add(OUT, i, new Uint8Array(512).fill(i)));
+    const apart = driver.add(OUT, 100, new Uint8Array(512).fill(9));
+    const reads = Array.from({ length: 6 }, (_, i) => driver.add(IN, 2 * i, 1024));
+    expect(driver.take()).toBe(15);
+    expect([...writes, apart, ...reads].map(({ status }) => status)).toEqual(Array.from({ length: 15 }, () => OK));
+    expect(reads.map(({ data }) => [data[0], data[512], data.length])).toEqual([
+      ...[0, 2, 4, 6].map((i) => [i, i + 1, 1024]),
+      ...[8, 10].map(() => [7, 7, 1024]),
+    ]);
+    expect(readFileSync(path)[100 * 512]).toBe(9);
+    const { read, write } = bench.command("statistics") as BlkStatisticsSnapshot;
+    expect([write.operations, write.merged, write.bytes]).toEqual([9, 7, 9 * 512]);
+    expect([read.operations, read.merged, read.bytes]).toEqual([6, 5, 6 * 1024]);
+  });
+
+  it("answers what follows each other on the disk but not in range one by one", async () => {
+    const { driver } = await disk();
+    const answers = [SECTORS - 2, SECTORS - 1, SECTORS, SECTORS + 1].map((sector) => driver.add(IN, sector, 512));
+    driver.take();
+    expect(answers.map(({ status }) => status)).toEqual([OK, OK, IOERR, IOERR]);
   });
 });
 
@@ -179,6 +203,15 @@ describe("when the host fails", () => {
     const data = { operation: "write", action: writeError, nospace: false, reason: "EBADF" };
     expect(bench.events).toEqual([{ name: "io-error", data }]);
     expect(driver.run(IN, 0, 512).status).toBe(OK);
+  });
+
+  it("each write of several that follow each other is answered by its own error", async () => {
+    const { driver, bench } = await disk({ flags: O_RDONLY, writeError: "report" });
+    const answers = [0, 1, 2].map((sector) => driver.add(OUT, sector, new Uint8Array(512)));
+    driver.take();
+    expect(answers.map(({ status }) => status)).toEqual([IOERR, IOERR, IOERR]);
+    expect(bench.events).toHaveLength(3);
+    expect((bench.command("statistics") as BlkStatisticsSnapshot).write).toMatchObject({ failed: 3, merged: 0 });
   });
 
   it("a full disk stops the device, and costs nothing once there is room", async () => {

@@ -42,6 +42,7 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
 } from "./request.js";
 import { BlkStatistics } from "./statistics.js";
+import { TransferRun } from "./transfer-run.js";
 
 /** What a failed request leads to, as QEMU's `rerror` and `werror`. `enospc` stops for a full disk, else reports. */
 export type ErrorPolicy = "report" | "ignore" | "enospc" | "stop";
@@ -69,11 +70,12 @@ const BUDGET = 64;
 /** What became of a request: an error number of the host, a status of its own, or not served now. */
 type Outcome = { readonly errno: number } | { readonly status: number } | "later";
 
-const DONE: Outcome = { status: VIRTIO_BLK_S_OK };
-const REFUSED: Outcome = { status: VIRTIO_BLK_S_IOERR };
-const UNSUPPORTED: Outcome = { status: VIRTIO_BLK_S_UNSUPP };
+const DONE = { status: VIRTIO_BLK_S_OK } as const;
+const SUCCESS = Uint8Array.of(VIRTIO_BLK_S_OK);
+const REFUSED = { status: VIRTIO_BLK_S_IOERR } as const;
+const UNSUPPORTED = { status: VIRTIO_BLK_S_UNSUPP } as const;
 
-/** A block device (virtio 1.2, 5.2). Requests are carried out one by one as they are popped, so none is ever in flight between two calls. */
+/** A block device (virtio 1.2, 5.2). Requests are carried out as they are popped, so none is ever in flight between two calls. */
 export class BlkDevice implements VirtioDevice {
   readonly deviceId = 2;
   readonly features: bigint;
@@ -88,7 +90,11 @@ export class BlkDevice implements VirtioDevice {
   readonly #header = new Uint8Array(HEADER_BYTES);
   readonly #headerWords = new Uint32Array(this.#header.buffer);
   readonly #status = new Uint8Array(1);
+  /** For requests of more pieces than a call takes, and those that failed in a run. */
   readonly #vector = new IoVector();
+  readonly #run = new TransferRun();
+  /** Of the header read last. */
+  #sector = 0;
   #queues: readonly VirtQueue[] = [];
   /** Whether the driver knows of the write cache: without FLUSH every write is durable before it is answered. */
   #cached = false;
@@ -130,25 +136,19 @@ export class BlkDevice implements VirtioDevice {
 
   notify(queue: VirtQueue): boolean {
     if (this.#stopped) return false;
-    for (let budget = BUDGET; ; budget--) {
-      const chain = budget === 0 ? null : queue.pop();
-      if (chain === null) {
-        if (queue.needsNotification()) this.#context.interrupt(queue.index);
-        if (budget === 0) this.#context.again(queue.index);
-        return budget > 0;
-      }
-      if (!this.#serve(queue, chain)) {
-        queue.unpop(chain);
-        if (queue.needsNotification()) this.#context.interrupt(queue.index);
-        return false;
-      }
-    }
+    this.#run.clear();
+    const taken = this.#take(queue);
+    const carriedOut = this.#carryOut(queue);
+    if (queue.needsNotification()) this.#context.interrupt(queue.index);
+    if (taken === "budget" && carriedOut) this.#context.again(queue.index);
+    return taken === "all" && carriedOut;
   }
 
   reset(): void {
     this.#queues = [];
     this.#stopped = false;
     this.config[CONFIG_WRITEBACK] = 1;
+    this.#run.clear();
     this.#limit.stop();
   }
 
@@ -211,9 +211,39 @@ export class BlkDevice implements VirtioDevice {
     for (const queue of this.#queues) if (queue.ready) this.#context.again(queue.index);
   }
 
-  /** Carries out a request and answers it; false if it has to wait. */
-  #serve(queue: VirtQueue, chain: Chain): boolean {
+  /** Takes requests and answers them, but for a last run of transfers: how far it came. */
+  #take(queue: VirtQueue): "all" | "budget" | "waits" {
+    for (let budget = BUDGET; budget > 0; budget--) {
+      const chain = queue.pop();
+      if (chain === null) return "all";
+      const type = this.#parse(queue, chain);
+      const transfer = this.#transfer(type, chain);
+      if (transfer === "later") {
+        queue.unpop(chain);
+        return "waits";
+      }
+      if (typeof transfer === "number") {
+        const offset = this.#sector * SECTOR;
+        const reads = type === VIRTIO_BLK_T_IN;
+        if (this.#run.add(chain, reads, offset, transfer)) continue;
+        if (!this.#carryOut(queue, chain)) return "waits";
+        this.#run.add(chain, reads, offset, transfer);
+        continue;
+      }
+      if (!this.#carryOut(queue, chain)) return "waits";
+      const outcome = transfer ?? this.#perform(type, chain);
+      if (outcome === "later" || !this.#answer(queue, chain, type, outcome)) {
+        queue.unpop(chain);
+        return "waits";
+      }
+    }
+    return "budget";
+  }
+
+  /** Reads a request's header: its type; `#sector` is where. */
+  #parse(queue: VirtQueue, chain: Chain): number {
     if (chain.readableLength < HEADER_BYTES || chain.writableLength < 1) {
+      this.#carryOut(queue);
       throw new QueueError(
         queue.index,
         "request",
@@ -222,10 +252,58 @@ export class BlkDevice implements VirtioDevice {
       );
     }
     chain.read(this.#header);
-    const type = this.#headerWords[0] as number;
-    const sector = (this.#headerWords[2] as number) + (this.#headerWords[3] as number) * 2 ** 32;
-    const outcome = this.#perform(type, sector, chain);
-    if (outcome === "later") return false;
+    this.#sector = (this.#headerWords[2] as number) + (this.#headerWords[3] as number) * 2 ** 32;
+    return this.#headerWords[0] as number;
+  }
+
+  /** The bytes that a read or write moves, or why it does not; undefined for other requests. */
+  #transfer(type: number, chain: Chain): number | typeof REFUSED | "later" | undefined {
+    let length: number;
+    let sound: boolean;
+    if (type === VIRTIO_BLK_T_IN) {
+      length = chain.writableLength - 1;
+      sound = chain.readableLength === HEADER_BYTES;
+    } else if (type === VIRTIO_BLK_T_OUT) {
+      length = chain.readableLength - HEADER_BYTES;
+      sound = chain.writableLength === 1 && !this.#options.readOnly;
+    } else return undefined;
+    if (!sound || !this.#inRange(this.#sector, length)) return REFUSED;
+    return this.#limit.take(length) ? length : "later";
+  }
+
+  /** Carries out the run and answers it; false if it has to wait, with all that was popped after it: `next`. */
+  #carryOut(queue: VirtQueue, next?: Chain): boolean {
+    const run = this.#run;
+    const { reads, transfers } = run;
+    if (transfers.length === 0) return true;
+    if (run.whole && this.#moveRun()) {
+      const completions = transfers.map(({ chain, length }) => {
+        chain.write(SUCCESS, chain.writableLength - 1);
+        return { chain, written: reads ? length + 1 : 1 };
+      });
+      queue.pushMany(completions);
+      run.clear();
+      return true;
+    }
+    // One by one, for those that can be done, and for the error of each that cannot.
+    const type = reads ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT;
+    let offset = run.offset;
+    for (const [index, { chain, length }] of transfers.entries()) {
+      const outcome = this.#moveOne(chain, reads, offset, length);
+      if (!this.#answer(queue, chain, type, outcome)) {
+        if (next !== undefined) queue.unpop(next);
+        for (const { chain } of transfers.slice(index).reverse()) queue.unpop(chain);
+        run.clear();
+        return false;
+      }
+      offset += length;
+    }
+    run.clear();
+    return true;
+  }
+
+  /** Answers a request; false if an error of the host has it wait. */
+  #answer(queue: VirtQueue, chain: Chain, type: number, outcome: Exclude<Outcome, "later">): boolean {
     const data = type === VIRTIO_BLK_T_IN || type === VIRTIO_BLK_T_GET_ID ? chain.writableLength - 1 : 0;
     let status: number;
     if ("status" in outcome) status = outcome.status;
@@ -244,12 +322,8 @@ export class BlkDevice implements VirtioDevice {
     return true;
   }
 
-  #perform(type: number, sector: number, chain: Chain): Outcome {
+  #perform(type: number, chain: Chain): Outcome {
     switch (type) {
-      case VIRTIO_BLK_T_IN:
-        return this.#read(sector, chain);
-      case VIRTIO_BLK_T_OUT:
-        return this.#write(sector, chain);
       case VIRTIO_BLK_T_FLUSH:
         return this.#count("flush", 0, () => this.#flush());
       case VIRTIO_BLK_T_GET_ID:
@@ -262,20 +336,21 @@ export class BlkDevice implements VirtioDevice {
     }
   }
 
-  #read(sector: number, chain: Chain): Outcome {
-    const length = chain.writableLength - 1;
-    if (!this.#inRange(sector, length) || chain.readableLength !== HEADER_BYTES) return REFUSED;
-    if (!this.#limit.take(length)) return "later";
-    return this.#count("read", length, () => this.#move(chain, true, 0, length, sector));
+  /** Moves the run at once; false if that did not succeed. */
+  #moveRun(): boolean {
+    const { reads, vector, offset, transfers } = this.#run;
+    const started = performance.now();
+    let result = reads ? this.#image.read(vector, offset) : this.#image.write(vector, offset);
+    if (result === 0 && !reads && !this.#writeback) result = this.#image.flush();
+    if (result < 0) return false;
+    this.#statistics.countRun(reads ? "read" : "write", transfers, (performance.now() - started) * 1e6);
+    return true;
   }
 
-  #write(sector: number, chain: Chain): Outcome {
-    const length = chain.readableLength - HEADER_BYTES;
-    if (!this.#inRange(sector, length) || this.#options.readOnly || chain.writableLength !== 1) return REFUSED;
-    if (!this.#limit.take(length)) return "later";
-    return this.#count("write", length, () => {
-      const result = this.#move(chain, false, HEADER_BYTES, length, sector);
-      return result === 0 && !this.#writeback ? this.#image.flush() : result;
+  #moveOne(chain: Chain, reads: boolean, offset: number, length: number): Exclude<Outcome, "later"> {
+    return this.#count(reads ? "read" : "write", length, () => {
+      const result = this.#move(chain, reads, reads ? 0 : HEADER_BYTES, length, offset);
+      return result === 0 && !reads && !this.#writeback ? this.#image.flush() : result;
     });
   }
 
@@ -318,7 +393,7 @@ export class BlkDevice implements VirtioDevice {
   }
 
   /** Moves a part of a chain to or from the image; 0 or an error. More pieces than one call takes go in several. */
-  #move(chain: Chain, reads: boolean, from: number, length: number, sector: number): number {
+  #move(chain: Chain, reads: boolean, from: number, length: number, offset: number): number {
     const vector = this.#vector;
     const image = this.#image;
     for (let done = 0; done < length; ) {
@@ -334,7 +409,7 @@ export class BlkDevice implements VirtioDevice {
         else chain.gatherReadable(vector, from + done, step);
         if (step === 0) return -EINVAL;
       }
-      const at = sector * SECTOR + done;
+      const at = offset + done;
       const result = reads ? image.read(vector, at) : image.write(vector, at);
       if (result < 0) return result;
       done += step;
@@ -342,7 +417,7 @@ export class BlkDevice implements VirtioDevice {
     return 0;
   }
 
-  #count(operation: BlkOperation, bytes: number, work: () => number): Outcome {
+  #count(operation: BlkOperation, bytes: number, work: () => number): Exclude<Outcome, "later"> {
     const started = performance.now();
     const result = work();
     this.#statistics.count(operation, bytes, result >= 0, (performance.now() - started) * 1e6);

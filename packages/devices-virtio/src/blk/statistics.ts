@@ -5,6 +5,8 @@ export interface BlkOperationStatistics {
   readonly operations: number;
   readonly bytes: number;
   readonly failed: number;
+  /** Operations that were carried out with the one before, by one system call. */
+  readonly merged: number;
   readonly totalTimeNs: number;
 }
 
@@ -32,11 +34,21 @@ export class BlkStatistics {
     } else kind.failed++;
   }
 
+  /** Counts requests that one system call has carried out. */
+  countRun(operation: "read" | "write", run: readonly { readonly length: number }[], timeNs: number): void {
+    const kind = this.#kinds[operation];
+    for (const { length } of run) kind.bytes += length;
+    kind.operations += run.length;
+    kind.merged += run.length - 1;
+    // Each has taken as long as all of them.
+    kind.totalTimeNs += timeNs * run.length;
+  }
+
   save(): BlkStatisticsSnapshot {
     return structuredClone(this.#kinds);
   }
 }
 
 function none(): Mutable {
-  return { operations: 0, bytes: 0, failed: 0, totalTimeNs: 0 };
+  return { operations: 0, bytes: 0, failed: 0, merged: 0, totalTimeNs: 0 };
 }
