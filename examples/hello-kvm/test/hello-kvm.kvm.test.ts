@@ -1,19 +1,9 @@
 import { spawnSync } from "node:child_process";
-import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
-import { describe, expect, it } from "@jest/globals";
+import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 
-function kvmOpens(): boolean {
-  try {
-    closeSync(openSync("/dev/kvm", "r+"));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const works = kvmOpens();
-(works ? describe : describe.skip)(`hello-kvm${works ? "" : " (skipped: /dev/kvm cannot be opened)"}`, () => {
+describeKvm("hello-kvm", () => {
   it("lets its guest add two and two, and ends", () => {
     const program = fileURLToPath(new URL("../dist/hello-kvm.js", import.meta.url));
     const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: "utf8", timeout: 20_000 });

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { guestImage, guestPath } from "@baton/guests";
 import { liveFds } from "@baton/linux";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { createVm, serial, type VmConfig } from "../src/index.js";
-import { describeKvm } from "./support/kvm.js";
 
 let directory: string;
 beforeAll(() => {

@@ -2,8 +2,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { createServer, type Server } from "node:net";
 import { guestPath } from "@baton/guests";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { baton, killPrograms, Scratch } from "./support/baton.js";
-import { describeKvm } from "./support/kvm.js";
 
 const scratch = new Scratch();
 afterEach(killPrograms);
@@ -123,6 +123,15 @@ describeKvm("VMs that baton cannot make", () => {
       /precious: there is a file that is no socket/,
     ],
     ["a console file in no directory", () => [...kernel, "-serial", "file:/nowhere/x"], /file \/nowhere\/x/],
+    ...(existsSync("/dev/vhost-vsock")
+      ? []
+      : [
+          [
+            "vhost-vsock without its module",
+            () => [...kernel, "-device", "vhost-vsock-device,guest-cid=3,id=kernel"],
+            /kernel: vhost-vsock cannot be used: .*\/dev\/vhost-vsock.*; Load the module vhost_vsock/,
+          ] as const,
+        ]),
   ];
 
   it.each(cases)("%s", async (_, options, message) => {

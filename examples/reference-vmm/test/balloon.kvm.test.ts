@@ -4,8 +4,8 @@ import { type BalloonInfo, virtioBalloon } from "@baton/devices-virtio";
 import { guestPath, virtloadCmdline } from "@baton/guests";
 import { fstat } from "@baton/linux";
 import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { createVm, serial, type VirtualMachine } from "../src/index.js";
-import { describeKvm } from "./support/kvm.js";
 import { until } from "./support/until.js";
 
 const RAM_MIB = 96;

@@ -4,8 +4,8 @@ import { join } from "node:path";
 import { virtioBlk } from "@baton/devices-virtio";
 import { blkbenchCmdline, guestPath, parseBlkbench } from "@baton/guests";
 import { afterAll, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { createVm, serial } from "../src/index.js";
-import { describeKvm } from "./support/kvm.js";
 
 const directory = mkdtempSync(join(tmpdir(), "baton-block-"));
 const path = join(directory, "disk.img");

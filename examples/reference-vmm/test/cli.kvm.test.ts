@@ -1,9 +1,9 @@
 import { existsSync, readFileSync } from "node:fs";
 import { guestPath } from "@baton/guests";
 import { afterAll, afterEach, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { TestClient } from "../src/surface/qmp/testing/client.js";
 import { baton, END_TIMEOUT_MS, helloGuest, killPrograms, Scratch, tickerGuest } from "./support/baton.js";
-import { describeKvm } from "./support/kvm.js";
 import { pvhProgram } from "./support/machine-code.js";
 import { until } from "./support/until.js";
 

@@ -2,8 +2,8 @@ import { existsSync, openSync, readFileSync, renameSync, statSync, writeFileSync
 import { connect, type Socket } from "node:net";
 import { listen, O_NOCTTY, O_RDWR, open, setNonblocking, tryRead, tryWrite } from "@baton/linux";
 import { afterAll, afterEach, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { baton, helloGuest, killPrograms, Scratch, tickerGuest } from "./support/baton.js";
-import { describeKvm } from "./support/kvm.js";
 import { ECHO, pvhProgram } from "./support/machine-code.js";
 import { until } from "./support/until.js";
 

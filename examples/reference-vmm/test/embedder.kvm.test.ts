@@ -1,8 +1,8 @@
 import { fileURLToPath, pathToFileURL } from "node:url";
 import { guestPath } from "@baton/guests";
 import { afterEach, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { END_TIMEOUT_MS, killPrograms, libraryPath, Program } from "./support/baton.js";
-import { describeKvm } from "./support/kvm.js";
 
 const script = fileURLToPath(new URL("./support/embedder.mjs", import.meta.url));
 const library = pathToFileURL(libraryPath).href;

@@ -1,7 +1,7 @@
 import { guestPath } from "@baton/guests";
 import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { createVm, serial, type VmConfig, type VmOutcome } from "../src/index.js";
-import { describeKvm } from "./support/kvm.js";
 
 /** Every page of the device hole in soak, every 16th else: each is two exits. */
 const MMIO_STEP = process.env.BATON_SOAK ? 1 : 16;

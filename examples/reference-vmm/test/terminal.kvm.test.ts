@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from "node:fs";
 import { afterAll, afterEach, beforeEach, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { END_TIMEOUT_MS, helloGuest, killPrograms, type Program, Scratch, tickerGuest } from "./support/baton.js";
-import { describeKvm } from "./support/kvm.js";
 import { ECHO, pvhProgram } from "./support/machine-code.js";
 import { TerminalWindow } from "./support/terminal.js";
 import { until } from "./support/until.js";

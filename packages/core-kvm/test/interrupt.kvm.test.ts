@@ -1,5 +1,6 @@
 import { drainEventfd, eventfd, signalEventfd, view } from "@baton/linux";
 import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { assignIoeventfd, deassignIoeventfd, type Ioeventfd, setCoalesced } from "../src/interrupt/ioeventfd.js";
 import {
   createIrqchip,
@@ -15,7 +16,7 @@ import { assignIrqfd, deassignIrqfd } from "../src/interrupt/irqfd.js";
 import { GsiRouting, signalMsi } from "../src/interrupt/routing.js";
 import type { Vcpu } from "../src/vcpu.js";
 import { getVcpuState, setVcpuState } from "../src/x86/state.js";
-import { describeKvm, TestMachine, until } from "./support/kvm.js";
+import { TestMachine, until } from "./support/kvm.js";
 
 const HLT = 0xf4;
 /** `mov dx, port; mov ax, value; out dx, al; out dx, ax; hlt`. */

@@ -6,11 +6,12 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { liveFds } from "@baton/linux";
 import { afterEach, describe, expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { KVM_MEM_READONLY } from "../src/abi/kvm.js";
 import { capabilityNumber, requiredCapabilities } from "../src/capability.js";
 import { Kvm } from "../src/kvm.js";
 import { getCpuid, getRegisters, setCpuid } from "../src/x86/state.js";
-import { CODE, DATA, describeKvm, TestMachine } from "./support/kvm.js";
+import { CODE, DATA, TestMachine } from "./support/kvm.js";
 
 const HLT = 0xf4;
 /** `mov byte [address], value`, relative to `ds`. */

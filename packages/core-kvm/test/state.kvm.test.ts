@@ -1,4 +1,5 @@
 import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { createIrqchip } from "../src/interrupt/irqchip.js";
 import { getClock, setClock } from "../src/x86/clock.js";
 import { guestCpuid } from "../src/x86/cpuid.js";
@@ -12,7 +13,7 @@ import {
   setVcpuState,
   type VcpuState,
 } from "../src/x86/state.js";
-import { describeKvm, TestMachine } from "./support/kvm.js";
+import { TestMachine } from "./support/kvm.js";
 
 const HLT = 0xf4;
 /** MSRs that go on by themselves: TSC, the kvmclock pages' and TSC's adjustments. */

@@ -1,11 +1,12 @@
 import { readdirSync } from "node:fs";
 import { expect, it } from "@jest/globals";
+import { describeKvm } from "../../../test/describe-kvm.js";
 import { Bus } from "../src/bus/bus.js";
 import { threadPool } from "../src/thread-pool/thread-pool.js";
 import { VcpuGroup } from "../src/vcpu-thread/vcpu-group.js";
 import { VcpuThread } from "../src/vcpu-thread/vcpu-thread.js";
 import { getRegisters } from "../src/x86/state.js";
-import { describeKvm, TestMachine, until } from "./support/kvm.js";
+import { TestMachine, until } from "./support/kvm.js";
 
 const HLT = 0xf4;
 /** `inc eax; jmp $-2` and more of it, without an exit. */

@@ -7,13 +7,16 @@ const DEFAULT_GROW = 2;
 /** Busy polling before a device thread sleeps, for a time that adapts to how soon work comes. */
 export class Polling {
   readonly #options: PollingOptions;
+  readonly #now: () => number;
   readonly #pollers = new Set<Poller>();
   #ns: number;
   /** When the last polling began, in ns. */
   #startedAt = 0;
 
-  constructor(options: PollingOptions) {
+  /** `now` is the time in ns. */
+  constructor(options: PollingOptions, now = monotonicNs) {
     this.#options = options;
+    this.#now = now;
     this.#ns = Math.min(options.maxNs, FIRST_NS);
   }
 
@@ -34,7 +37,7 @@ export class Polling {
     for (const poller of this.#pollers) poller.begin();
     let worked = false;
     // At least one round, however busy the descriptors are.
-    this.#startedAt = now();
+    this.#startedAt = this.#now();
     const end = this.#startedAt + this.#ns;
     let lookAgain = LOOKS;
     for (;;) {
@@ -43,7 +46,7 @@ export class Polling {
       if (--lookAgain > 0) continue;
       lookAgain = LOOKS;
       if (interrupted()) return true;
-      if (now() >= end) break;
+      if (this.#now() >= end) break;
     }
     for (const poller of this.#pollers) if (poller.end()) worked = true;
     return worked;
@@ -52,7 +55,7 @@ export class Polling {
   /** The thread slept after it had polled in vain, and was woken: by polling longer it would have met what woke it, or not. */
   woken(): void {
     const { maxNs, grow, shrink = 0 } = this.#options;
-    if (now() - this.#startedAt > maxNs) this.#ns = shrink > 0 ? Math.floor(this.#ns / shrink) : 0;
+    if (this.#now() - this.#startedAt > maxNs) this.#ns = shrink > 0 ? Math.floor(this.#ns / shrink) : 0;
     else this.#ns = Math.min(maxNs, this.#ns === 0 ? FIRST_NS : this.#ns * (grow || DEFAULT_GROW));
   }
 }
@@ -60,6 +63,6 @@ export class Polling {
 /** How many rounds pass between two looks at the clock and the descriptors. */
 const LOOKS = 32;
 
-function now(): number {
+function monotonicNs(): number {
   return performance.now() * 1e6;
 }

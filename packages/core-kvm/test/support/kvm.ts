@@ -1,27 +1,10 @@
-import { closeSync, openSync } from "node:fs";
 import { setTimeout as delay } from "node:timers/promises";
 import { GuestMemory, RamBlock } from "@baton/memory";
-import { describe } from "@jest/globals";
 import { Kvm } from "../../src/kvm.js";
 import type { Vcpu } from "../../src/vcpu.js";
 import type { Vm } from "../../src/vm.js";
 import { resetRegisters } from "../../src/x86/boot/segments.js";
 import { getSpecialRegisters, setRegisters, setSpecialRegisters } from "../../src/x86/state.js";
-
-function kvmOpens(): boolean {
-  try {
-    closeSync(openSync("/dev/kvm", "r+"));
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-/** `describe` for tests that need KVM; skipped, saying so in the name, where `/dev/kvm` cannot be opened. */
-export function describeKvm(name: string, tests: () => void): void {
-  if (kvmOpens()) describe(name, tests);
-  else describe.skip(`${name} (skipped: /dev/kvm cannot be opened)`, tests);
-}
 
 /** Where a {@link TestMachine}'s code starts and where its data segment begins. */
 export const CODE = 0x1000n;
