@@ -2,21 +2,23 @@ import type { IoVector } from "@baton/linux";
 import type { GuestMemory } from "@baton/memory";
 import type { Chain } from "../queue/chain.js";
 import { QueueError } from "../queue/errors.js";
-import type { Completion, VirtQueue } from "../queue/queue.js";
+import type { VirtQueue } from "../queue/queue.js";
+import { NET_MAX_QUEUE_SIZE } from "./config.js";
 import { NET_HEADER_BYTES, NUM_BUFFERS } from "./packet.js";
 
-/** Places that are free at the front before the lists are moved up. */
-const SLACK = 256;
+/** Buffers are counted from the first ever taken; each has the place of its number modulo the longest queue. */
+const PLACES = NET_MAX_QUEUE_SIZE;
 
 /** Buffers of the guest that were taken and have no packet yet, in order, and their pieces in a vector for `readv`. */
 export class ReceiveBuffers {
   readonly #vector: IoVector;
   readonly #memory: GuestMemory;
   #queue: VirtQueue | undefined;
-  #chains: Chain[] = [];
+  readonly #chains = new Array<Chain | undefined>(PLACES).fill(undefined);
   /** Bytes of each chain that stand in the vector. */
-  #rooms: number[] = [];
+  readonly #rooms = new Float64Array(PLACES);
   #first = 0;
+  #end = 0;
   #full = false;
   /** The descriptors of all of them. */
   descriptors = 0;
@@ -44,9 +46,9 @@ export class ReceiveBuffers {
 
   /** Drops all. */
   forget(): void {
-    this.#chains = [];
-    this.#rooms = [];
+    this.#chains.fill(undefined);
     this.#first = 0;
+    this.#end = 0;
     this.#full = false;
     this.descriptors = 0;
     this.#vector.clear();
@@ -56,19 +58,14 @@ export class ReceiveBuffers {
   /** Puts all back into the queue. */
   giveBack(): void {
     const queue = this.#queue;
-    for (let i = this.#chains.length - 1; i >= this.#first; i--) queue?.unpop(this.#chains[i] as Chain);
+    for (let i = this.#end - 1; i >= this.#first; i--) queue?.unpop(this.#chain(i));
     this.forget();
   }
 
   /** Takes more until there is room for `bytes`, or none are left; one at most unless `several`. */
   take(bytes: number, several: boolean): void {
     const queue = this.#queue;
-    while (
-      queue !== undefined &&
-      this.room < bytes &&
-      !this.#full &&
-      (several || this.#first === this.#chains.length)
-    ) {
+    while (queue !== undefined && this.room < bytes && !this.#full && (several || this.#first === this.#end)) {
       const chain = queue.pop();
       if (chain === null) return;
       if (chain.writableLength < NET_HEADER_BYTES) {
@@ -81,34 +78,43 @@ export class ReceiveBuffers {
         queue.unpop(chain);
         return;
       }
-      this.#chains.push(chain);
-      this.#rooms.push(room);
+      this.#chains[this.#end % PLACES] = chain;
+      this.#rooms[this.#end % PLACES] = room;
+      this.#end++;
       this.descriptors += chain.descriptors;
     }
   }
 
-  /** A packet of `length` bytes stands in them: tells the driver of those that it takes, all at once. */
+  /** A packet of `length` bytes stands in them: completes those that it takes; the caller publishes them. */
   use(length: number): void {
     const queue = this.#queue as VirtQueue;
-    const first = this.#chains[this.#first] as Chain;
-    const firstRoom = this.#rooms[this.#first] as number;
+    const first = this.#chain(this.#first);
+    const firstRoom = this.#room(this.#first);
     if (length <= firstRoom) {
       this.#setNumBuffers(first, 1);
       this.#drop(1, firstRoom);
-      queue.push(first, length);
+      queue.complete(first, length);
       return;
     }
-    const completions: Completion[] = [];
+    const count = this.#countFor(length);
+    this.#setNumBuffers(first, count);
+    let left = length;
     let rooms = 0;
-    for (let left = length, i = this.#first; left > 0; i++) {
-      const room = this.#rooms[i] as number;
-      completions.push({ chain: this.#chains[i] as Chain, written: Math.min(left, room) });
+    const end = this.#first + count;
+    for (let i = this.#first; i < end; i++) {
+      const room = this.#room(i);
+      queue.complete(this.#chain(i), Math.min(left, room));
       rooms += room;
       left -= room;
     }
-    this.#setNumBuffers(first, completions.length);
-    this.#drop(completions.length, rooms);
-    queue.pushMany(completions);
+    this.#drop(count, rooms);
+  }
+
+  /** How many of them hold so many bytes. */
+  #countFor(length: number): number {
+    let count = 0;
+    for (let left = length; left > 0; count++) left -= this.#room(this.#first + count);
+    return count;
   }
 
   /** Copies bytes to `offset` over all of them; there is room. */
@@ -136,13 +142,13 @@ export class ReceiveBuffers {
     let skip = offset;
     let done = 0;
     for (let i = this.#first; done < length; i++) {
-      const room = this.#rooms[i] as number;
+      const room = this.#room(i);
       if (skip >= room) {
         skip -= room;
         continue;
       }
       const step = Math.min(room - skip, length - done);
-      each(this.#chains[i] as Chain, skip, done, step);
+      each(this.#chain(i), skip, done, step);
       done += step;
       skip = 0;
     }
@@ -154,14 +160,20 @@ export class ReceiveBuffers {
     else chain.write(Uint8Array.of(count, count >>> 8), NUM_BUFFERS);
   }
 
+  #chain(number: number): Chain {
+    return this.#chains[number % PLACES] as Chain;
+  }
+
+  #room(number: number): number {
+    return this.#rooms[number % PLACES] as number;
+  }
+
   #drop(count: number, rooms: number): void {
-    for (let i = 0; i < count; i++) this.descriptors -= (this.#chains[this.#first + i] as Chain).descriptors;
-    this.#first += count;
+    for (const end = this.#first + count; this.#first < end; this.#first++) {
+      this.descriptors -= this.#chain(this.#first).descriptors;
+      this.#chains[this.#first % PLACES] = undefined;
+    }
     this.#vector.advance(rooms);
     this.#full = false;
-    if (this.#first < this.#chains.length && this.#first < SLACK) return;
-    this.#chains.splice(0, this.#first);
-    this.#rooms.splice(0, this.#first);
-    this.#first = 0;
   }
 }

@@ -2,7 +2,7 @@ import { addressOf, EAGAIN, EINTR, ENODATA, IoVector, tryReadv } from "@baton/li
 import type { VirtioDeviceContext } from "../device/device.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { VirtQueue } from "../queue/queue.js";
-import { BYTE_BUDGET, MAX_PACKET_BYTES, NET_HEADER_BYTES, PACKET_BUDGET } from "./packet.js";
+import { BYTE_BUDGET, MAX_PACKET_BYTES, NET_HEADER_BYTES, PACKET_BUDGET, PUBLISH_EVERY } from "./packet.js";
 import { ReceiveBuffers } from "./receive-buffers.js";
 import type { DirectionCounter } from "./statistics.js";
 
@@ -86,7 +86,11 @@ export class Receiver {
   serve(): void {
     const queue = this.#queue;
     if (queue === undefined || !this.#active) return;
-    this.#options.watch(this.#receive(queue));
+    try {
+      this.#options.watch(this.#receive(queue));
+    } finally {
+      queue.publishDone();
+    }
     if (queue.needsNotification()) this.#options.context.interrupt(queue.index);
   }
 
@@ -113,7 +117,7 @@ export class Receiver {
         onLost(length === 0 ? ENODATA : -length);
         return false;
       }
-      budget--;
+      if (--budget % PUBLISH_EVERY === 0) queue.publishDone();
       bytes += length;
       limit.count(length);
       if (length < NET_HEADER_BYTES || (!spills && length === vector.byteLength)) this.#drop(counter);

@@ -14,7 +14,14 @@ import type { VirtioDeviceContext } from "../device/device.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { Chain } from "../queue/chain.js";
 import type { VirtQueue } from "../queue/queue.js";
-import { BYTE_BUDGET, ETHERNET_BYTES, MAX_PACKET_BYTES, NET_HEADER_BYTES, PACKET_BUDGET } from "./packet.js";
+import {
+  BYTE_BUDGET,
+  ETHERNET_BYTES,
+  MAX_PACKET_BYTES,
+  NET_HEADER_BYTES,
+  PACKET_BUDGET,
+  PUBLISH_EVERY,
+} from "./packet.js";
 import type { DirectionCounter } from "./statistics.js";
 
 /** How an attempt to send ended. */
@@ -54,6 +61,7 @@ export class Transmitter {
     let all = false;
     let waits = false;
     for (let budget = PACKET_BUDGET; budget > 0 && bytes < BYTE_BUDGET; budget--) {
+      if (budget % PUBLISH_EVERY === 0) queue.publishDone();
       const chain = queue.pop();
       if (chain === null) {
         all = true;
@@ -71,8 +79,9 @@ export class Transmitter {
         }
       }
       bytes += length;
-      queue.push(chain, 0);
+      queue.complete(chain, 0);
     }
+    queue.publishDone();
     if (queue.needsNotification()) context.interrupt(queue.index);
     if (!all && !waits) context.again(queue.index);
     return all;

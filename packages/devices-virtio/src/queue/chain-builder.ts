@@ -9,12 +9,15 @@ const MAX_BYTES = 2 ** 32;
 /** Addresses from here on have no RAM, and are not exact as numbers. */
 const HIGH_LIMIT = 2 ** 20;
 
+/** For chains without pieces of a kind: never written to. */
+const NONE: ChainPiece[] = [];
+
 /** Collects the descriptors of a chain and checks each: order, length, and that it is RAM. Throws {@link QueueError}. */
 export class ChainBuilder {
   readonly ram: RamMap;
   readonly #queue: number;
-  #readable: ChainPiece[] = [];
-  #writable: ChainPiece[] = [];
+  #readable = NONE;
+  #writable = NONE;
   #readableLength = 0;
   #writableLength = 0;
 
@@ -26,8 +29,8 @@ export class ChainBuilder {
 
   /** Forgets what was collected. */
   begin(): void {
-    this.#readable = [];
-    this.#writable = [];
+    this.#readable = NONE;
+    this.#writable = NONE;
     this.#readableLength = 0;
     this.#writableLength = 0;
   }
@@ -40,13 +43,16 @@ export class ChainBuilder {
       this.#fail("address", index, `descriptor ${index}: ${length} bytes at 0x${gpa.toString(16)} are not RAM`);
     }
     if ((flags & DESC_F_WRITE) !== 0) {
-      this.#writable.push({ gpa, length });
+      // A literal has the room for what it holds; a first push makes room for 17.
+      if (this.#writable === NONE) this.#writable = [{ gpa, length }];
+      else this.#writable.push({ gpa, length });
       this.#writableLength += length;
     } else {
       if (this.#writableLength > 0) {
         this.#fail("order", index, `descriptor ${index} is readable and follows one that is writable`);
       }
-      this.#readable.push({ gpa, length });
+      if (this.#readable === NONE) this.#readable = [{ gpa, length }];
+      else this.#readable.push({ gpa, length });
       this.#readableLength += length;
     }
     if (this.#readableLength + this.#writableLength > MAX_BYTES) {

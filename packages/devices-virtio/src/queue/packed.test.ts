@@ -74,7 +74,10 @@ describe("packed queue", () => {
     }
     for (let i = 0; i < 3; i++) add(part(8, true));
     const chains = [queue.pop()!, queue.pop()!, queue.pop()!];
-    const marked = dirty(block, () => queue.pushMany(chains.map((chain) => ({ chain, written: 1 }))));
+    const marked = dirty(block, () => {
+      for (const chain of chains) queue.complete(chain, 1);
+      queue.publishDone();
+    });
     expect(marked).toEqual([
       { offset: 0, length: 4096 },
       { offset: 8192, length: 4096 },

@@ -25,13 +25,6 @@ export interface QueueOptions {
   readonly features: bigint;
 }
 
-/** A buffer that the device is done with. */
-export interface Completion {
-  readonly chain: Chain;
-  /** The writable bytes that were written, from the first on (virtio 1.2, 2.7.8.2). */
-  readonly written: number;
-}
-
 /** A buffer that the device has. */
 export interface InFlightState {
   readonly id: number;
@@ -110,12 +103,15 @@ export interface VirtQueue {
   /** Gives back the buffer that was popped last, which is popped again next. Throws `INVALID_ARGUMENT` for another. */
   unpop(chain: Chain): void;
   /**
-   * Tells the driver that a buffer is used. Marks what was written. Does nothing more for a chain from before a reset, or
-   * if the queue is broken. Throws `INVALID_ARGUMENT` for a chain that was pushed already or a length beyond its own.
+   * Tells the driver that a buffer is used; `written` are its writable bytes that were written, from the first on (virtio
+   * 1.2, 2.7.8.2), which are marked. Does nothing more for a chain from before a reset, or if the queue is broken. Throws
+   * `INVALID_ARGUMENT` for a chain that was pushed already or a length beyond its own.
    */
   push(chain: Chain, written: number): void;
-  /** Like {@link VirtQueue.push} for several, which the driver sees at once. */
-  pushMany(completions: readonly Completion[]): void;
+  /** Like {@link VirtQueue.push}, but the driver sees it with the next one that is pushed, or by {@link VirtQueue.publishDone}. */
+  complete(chain: Chain, written: number): void;
+  /** Shows the driver all that was completed, at once. To be called before the device's turn ends. */
+  publishDone(): void;
   /** Whether the driver wants to be interrupted for what was pushed since the last call (2.7.7, 2.8.10). */
   needsNotification(): boolean;
   /**

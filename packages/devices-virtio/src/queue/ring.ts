@@ -6,7 +6,7 @@ import { MAX_QUEUE_SIZE } from "./descriptor.js";
 import { QueueError, type QueueFault } from "./errors.js";
 import { type QueueFeatures, queueFeatures } from "./features.js";
 import { InFlight, type InFlightEntry } from "./in-flight.js";
-import type { Completion, QueueLayout, QueueOptions, QueueState, QueueStateBase, VirtQueue } from "./queue.js";
+import type { QueueLayout, QueueOptions, QueueState, QueueStateBase, VirtQueue } from "./queue.js";
 import { checkBase, loadChain, stateError } from "./state.js";
 
 /** What `unsignalled` stops counting at: more than any event index can lie behind. */
@@ -127,19 +127,11 @@ export abstract class RingQueue implements VirtQueue {
   }
 
   push(chain: Chain, written: number): void {
-    this.#complete(chain, written);
-    this.#publishDone();
+    this.complete(chain, written);
+    this.publishDone();
   }
 
-  pushMany(completions: readonly Completion[]): void {
-    try {
-      for (const { chain, written } of completions) this.#complete(chain, written);
-    } finally {
-      this.#publishDone();
-    }
-  }
-
-  #complete(chain: Chain, written: number): void {
+  complete(chain: Chain, written: number): void {
     if (!Number.isInteger(written) || written < 0 || written > chain.writableLength) {
       const most = chain.writableLength;
       throw new BatonError("INVALID_ARGUMENT", `queue ${this.index}: ${written} bytes written of at most ${most}`);
@@ -156,7 +148,7 @@ export abstract class RingQueue implements VirtQueue {
     this.flying.complete(entry, Math.min(written, 0xffff_ffff));
   }
 
-  #publishDone(): void {
+  publishDone(): void {
     const { ready, readyCount } = this.flying;
     if (readyCount === 0) return;
     this.unsignalled = Math.min(MANY, this.unsignalled + this.publish(ready, readyCount));

@@ -42,7 +42,9 @@ describe("split queue", () => {
     const { add, queue, block, memory, layout } = setUp();
     for (let i = 0; i < 3; i++) add(part(8, true));
     const chains = [queue.pop()!, queue.pop()!, queue.pop()!];
-    const marked = dirty(block, () => queue.pushMany(chains.map((chain, i) => ({ chain, written: i }))));
+    for (const [i, chain] of chains.entries()) queue.complete(chain, i);
+    expect(memory.readU16(layout.device + 2n)).toBe(0);
+    const marked = dirty(block, () => queue.publishDone());
     expect(marked).toEqual([{ offset: 0, length: 4096 }]);
     expect(memory.readU16(layout.device + 2n)).toBe(3);
     expect([0n, 1n, 2n].map((i) => memory.readU32(layout.device + 8n + 8n * i))).toEqual([0, 1, 2]);
@@ -131,7 +133,8 @@ describe("split queue", () => {
     const use = (event: number, count: number) => {
       memory.writeU16(layout.driver + 4n + 8n, event);
       const chains = Array.from({ length: count }, () => queue.pop()!);
-      queue.pushMany(chains.map((chain) => ({ chain, written: 0 })));
+      for (const chain of chains) queue.complete(chain, 0);
+      queue.publishDone();
       return queue.needsNotification();
     };
     expect([use(0xffff, 1), use(0xffff, 1), use(1, 1), use(1, 1)]).toEqual([false, true, false, true]);

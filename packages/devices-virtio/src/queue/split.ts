@@ -34,6 +34,8 @@ interface Views {
 export class SplitQueue extends RingQueue {
   #views: Views | undefined;
   #lastAvail = 0;
+  /** The available index as it was read last: up to it nothing is read again. */
+  #seenAvail = 0;
   #lastUsed = 0;
 
   protected sizeAllowed(size: number): boolean {
@@ -67,6 +69,7 @@ export class SplitQueue extends RingQueue {
 
   protected rewind(): void {
     this.#lastAvail = 0;
+    this.#seenAvail = 0;
     this.#lastUsed = 0;
   }
 
@@ -74,11 +77,14 @@ export class SplitQueue extends RingQueue {
     const { desc, avail } = this.#views ?? this.attach();
     const { size } = this.layout;
     const position = this.#lastAvail;
-    // Acquires what the driver wrote before (2.7.13.3).
-    const idx = Atomics.load(avail, 1);
-    const count = (idx - position) & 0xffff;
-    if (count === 0) return null;
-    if (count > size) throw this.fault("index-jump", idx, `available index ${idx} is ${count} from ${position}`);
+    if (position === this.#seenAvail) {
+      // Acquires what the driver wrote before (2.7.13.3).
+      const idx = Atomics.load(avail, 1);
+      const count = (idx - position) & 0xffff;
+      if (count === 0) return null;
+      if (count > size) throw this.fault("index-jump", idx, `available index ${idx} is ${count} from ${position}`);
+      this.#seenAvail = idx;
+    }
     const head = avail[2 + (position & (size - 1))] as number;
     this.builder.begin();
     const chain = this.enter(head, position, this.#walk(desc, head));
@@ -207,6 +213,7 @@ export class SplitQueue extends RingQueue {
       throw this.fault("index-jump", lastUsed, `used index ${lastUsed}, popped ${lastAvail}`);
     this.#lastUsed = lastUsed;
     this.#lastAvail = lastUsed;
+    this.#seenAvail = lastUsed;
   }
 
   protected saveRing(base: QueueStateBase): QueueState {
@@ -222,6 +229,7 @@ export class SplitQueue extends RingQueue {
       throw stateError(this.index, "lastUsed", `${lastUsed} is not ${this.inFlight} in flight behind ${lastAvail}`);
     }
     this.#lastAvail = lastAvail;
+    this.#seenAvail = lastAvail;
     this.#lastUsed = lastUsed;
   }
 }

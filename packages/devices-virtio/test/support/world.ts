@@ -176,7 +176,7 @@ export class World {
 
   /** The device uses some of what it holds, in any order, and then looks whether to interrupt. */
   push(picks: readonly number[]): void {
-    const completions = [];
+    let completed = 0;
     for (const pick of picks) {
       if (this.held.length === 0) break;
       const at = pick % this.held.length;
@@ -194,10 +194,11 @@ export class World {
         }
       }
       this.#told.set(token, written);
-      completions.push({ chain, written });
+      this.queue.complete(chain, written);
+      completed++;
     }
-    if (completions.length === 0) return;
-    this.queue.pushMany(completions);
+    if (completed === 0) return;
+    this.queue.publishDone();
     if (this.queue.needsNotification()) {
       this.driverAwake = true;
       this.counts.interrupts++;
