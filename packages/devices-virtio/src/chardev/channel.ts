@@ -1,7 +1,5 @@
 import {
-  accept,
   BatonError,
-  drainEventfd,
   dupFd,
   EAGAIN,
   EINTR,
@@ -18,14 +16,13 @@ import {
   poll,
   S_IFMT,
   S_IFREG,
-  timerfdCreate,
-  timerfdSettime,
   tryRead,
   tryReadv,
   tryRecv,
   tryWrite,
   tryWritev,
 } from "@baton/linux";
+import { Arrivals, hungUp } from "./arrivals.js";
 import type { CharEndpoint } from "./backend.js";
 
 /** What a channel needs of its device thread: the contexts of services and of virtio devices have it. */
@@ -54,8 +51,6 @@ export type InputMode = "taken" | "held" | "refused";
 const CAUTIOUS_BYTES = 4096;
 /** Bytes written at once to what does not. */
 const FREE_BYTES = 1 << 18;
-/** How often it looks for somebody at the other side of a pseudo-terminal, and for descriptors to accept a client with. */
-const LOOK_NS = 100_000_000n;
 
 /**
  * Moves bytes between a device and the descriptors of a back end, in a device thread. Both directions push back: a peer
@@ -67,10 +62,8 @@ export class CharChannel {
   readonly #context: ChannelContext;
   readonly #endpoint: CharEndpoint;
   readonly #listeners: ChannelListeners;
-  /** Goes off while somebody is waited for. */
-  readonly #timer: Fd | undefined;
-  #endTimerWatch: (() => void) | undefined;
-  #endListenWatch: (() => void) | undefined;
+  /** Of those who come and go. */
+  readonly #arrivals: Arrivals | undefined;
   #endInputWatch: (() => void) | undefined;
   #endRoomWatch: (() => void) | undefined;
   /** Who is connected to the listening socket. */
@@ -96,7 +89,10 @@ export class CharChannel {
       cautious = endpoint.outputFd >= 0 && !isPlainFile(endpoint.outputFd);
     } else if (endpoint.kind === "connection") this.#outputFd = this.#inputFd = endpoint.fd;
     else if (endpoint.kind !== "null") {
-      this.#timer = timerfdCreate();
+      this.#arrivals = new Arrivals(context, endpoint, {
+        room: () => this.#room,
+        onArrival: (fd, client) => this.#connect(fd, client),
+      });
       this.#connected = endpoint.kind === "pty" && !hungUp(endpoint.fd);
       if (this.#connected && endpoint.kind === "pty") this.#outputFd = this.#inputFd = endpoint.fd;
     }
@@ -161,26 +157,17 @@ export class CharChannel {
   quiesce(): void {
     if (this.#quiesced) return;
     this.#quiesced = true;
+    this.#arrivals?.stop();
     this.#endInputWatch?.();
-    this.#endListenWatch?.();
-    this.#endTimerWatch?.();
     this.#endRoomWatch?.();
-    this.#endInputWatch = this.#endListenWatch = this.#endTimerWatch = this.#endRoomWatch = undefined;
+    this.#endInputWatch = this.#endRoomWatch = undefined;
   }
 
   /** Goes on. A write that was refused before is not remembered: its owner tries again. */
   resume(): void {
     if (!this.#quiesced) return;
     this.#quiesced = false;
-    const timer = this.#timer;
-    if (timer !== undefined) {
-      this.#endTimerWatch = this.#context.watch(timer.raw, EPOLLIN, () => {
-        drainEventfd(timer);
-        this.#look();
-      });
-    }
-    if (this.#endpoint.kind === "listener") this.#watchListener();
-    else if (this.#endpoint.kind === "pty" && !this.#connected) this.#lookLater();
+    this.#arrivals?.start();
     this.#watchInput();
   }
 
@@ -190,7 +177,7 @@ export class CharChannel {
     this.#client?.close();
     this.#client = undefined;
     this.#outputFd = this.#inputFd = -1;
-    this.#timer?.close();
+    this.#arrivals?.close();
   }
 
   #watchInput(): void {
@@ -260,55 +247,13 @@ export class CharChannel {
     return -EAGAIN;
   }
 
-  #watchListener(): void {
-    const { kind } = this.#endpoint;
-    if (kind !== "listener" || this.#quiesced || this.#endListenWatch !== undefined) return;
-    const { fd } = this.#endpoint;
-    this.#endListenWatch = this.#context.watch(fd, EPOLLIN, () => this.#accept(fd));
+  get #room(): "free" | "taken" | "ending" {
+    if (!this.#connected) return "free";
+    return this.#client !== undefined && hungUp(this.#inputFd) ? "ending" : "taken";
   }
 
-  #accept(listener: number): void {
-    // A client that has gone is still being read: the next one has to wait.
-    const busy = this.#client !== undefined;
-    if (busy && hungUp(this.#inputFd)) {
-      this.#stopListening();
-      return;
-    }
-    let client: Fd | null;
-    try {
-      client = accept(listener, { nonblock: true });
-    } catch {
-      // No descriptors, or it went at once.
-      this.#stopListening();
-      this.#lookLater();
-      return;
-    }
-    if (client === null) return;
-    if (busy) {
-      client.close();
-      return;
-    }
+  #connect(fd: number, client?: Fd): void {
     this.#client = client;
-    this.#connect(client.raw);
-  }
-
-  #stopListening(): void {
-    this.#endListenWatch?.();
-    this.#endListenWatch = undefined;
-  }
-
-  #lookLater(): void {
-    if (this.#timer !== undefined) timerfdSettime(this.#timer, { value: LOOK_NS });
-  }
-
-  #look(): void {
-    this.#watchListener();
-    if (this.#endpoint.kind !== "pty" || this.#connected) return;
-    if (hungUp(this.#endpoint.fd)) this.#lookLater();
-    else this.#connect(this.#endpoint.fd);
-  }
-
-  #connect(fd: number): void {
     this.#outputFd = this.#inputFd = fd;
     this.#setConnected(true);
     this.#watchInput();
@@ -325,18 +270,13 @@ export class CharChannel {
     this.#client = undefined;
     this.#setConnected(false);
     if (waiting) this.#context.defer(() => this.#listeners.onWritable());
-    if (this.#endpoint.kind === "listener") this.#watchListener();
-    else if (this.#endpoint.kind === "pty") this.#lookLater();
+    this.#arrivals?.wait();
   }
 
   #setConnected(connected: boolean): void {
     this.#connected = connected;
     this.#context.defer(() => this.#listeners.onConnection(connected));
   }
-}
-
-function hungUp(fd: number): boolean {
-  return ((poll([{ fd, events: 0 }], 0)[0] as number) & POLLHUP) !== 0;
 }
 
 function isPlainFile(fd: number): boolean {

@@ -10,18 +10,18 @@ import {
   GUEST_OFFLOADS,
   netFeatures,
   receivesLarge,
-  tapOffloads,
   VIRTIO_NET_F_GUEST_ANNOUNCE,
   VIRTIO_NET_F_MQ,
   VIRTIO_NET_F_MRG_RXBUF,
 } from "./features.js";
+import { NetLink } from "./link.js";
 import { formatMac, isStation } from "./mac.js";
 import type { NetDeviceOptions, NetInfo, NetLimit } from "./options.js";
 import { expectedBytes } from "./packet.js";
 import type { PacketPath } from "./path.js";
 import { describeFilter, type NetState, readNetState } from "./state.js";
 import { DirectionCounter, type NetStatistics } from "./statistics.js";
-import { attachTapQueue, setTapHeader, setTapOffloads } from "./tap-queue.js";
+import { TapQueues } from "./tap-queues.js";
 import { UserPath } from "./user-path.js";
 import { VhostPath } from "./vhost-path.js";
 
@@ -42,6 +42,8 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   readonly #limits: readonly [receive: RateLimit, transmit: RateLimit];
   readonly #receive = new DirectionCounter();
   readonly #transmit = new DirectionCounter();
+  readonly #link: NetLink;
+  readonly #tap: TapQueues;
   readonly #paths: readonly PacketPath[];
   #filter: ReceiveFilter = openFilter();
   #queues: readonly VirtQueue[] = [];
@@ -49,10 +51,6 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   /** The GUEST_* bits in force. */
   #offloads = 0n;
   #pairs = 1;
-  /** What the embedder wants of the link. */
-  #linkWanted: boolean;
-  /** Why the host's side is gone. */
-  #lost: string | null = null;
   /** Between a load and `resume`. */
   #loaded = false;
   #running = false;
@@ -67,8 +65,8 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     const { fds, queueSize, mac, mtu, vhost } = options;
     this.#config = new NetConfig(mac, fds.length, mtu);
     this.#permanentMac = mac;
-    this.#linkWanted = options.linkUp;
-    this.#config.linkUp = options.linkUp;
+    this.#link = new NetLink(context, this.#config, options.linkUp, () => this.#activate());
+    this.#tap = new TapQueues(fds, options.tap);
     const offered = netFeatures({ tap: options.tap, multiQueue: fds.length > 1, mtu: mtu > 0 });
     const mergeable = vhost === null || hasBit(vhost.features, VIRTIO_NET_F_MRG_RXBUF);
     this.features = mergeable ? offered : offered & ~bit(VIRTIO_NET_F_MRG_RXBUF);
@@ -139,7 +137,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
       mac: this.#config.mac.slice(),
       permanentMac: this.#permanentMac.slice(),
       mtu: this.#config.mtu,
-      linkUp: this.#linkWanted,
+      linkUp: this.#link.plugged,
       announce: this.#config.announce,
       pairs: this.#pairs,
       offloads: this.#offloads,
@@ -157,8 +155,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     this.#config.mac = saved.mac;
     this.#config.mtu = saved.mtu;
     this.#config.announce = saved.announce;
-    this.#linkWanted = saved.linkUp;
-    this.#config.linkUp = this.#linkUp;
+    this.#link.load(saved.linkUp);
     this.#pairs = saved.pairs;
     this.#offloads = saved.offloads;
     this.#filter = { ...saved.filter };
@@ -201,7 +198,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   setPairs(pairs: number): boolean {
     if (!hasBit(this.#negotiated, VIRTIO_NET_F_MQ) || pairs < 1 || pairs > this.#paths.length) return false;
     this.#pairs = pairs;
-    this.#attempt(() => this.#attachQueues());
+    this.#link.attempt(() => this.#tap.attach(pairs));
     this.#activate();
     return true;
   }
@@ -209,7 +206,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   setOffloads(offloads: bigint): boolean {
     if ((offloads & ~(this.#negotiated & GUEST_OFFLOADS)) !== 0n) return false;
     this.#offloads = offloads;
-    this.#attempt(() => this.#setOffloads());
+    this.#link.attempt(() => this.#tap.setOffloads(offloads));
     for (const path of this.#paths) path.setExpected(this.#expected);
     return true;
   }
@@ -223,7 +220,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
         fd,
         vhostFd: vhost.fds[pair] as number,
         vhostFeatures: vhost.features,
-        onFailed: (error) => this.#linkLost(error.message),
+        onFailed: (error) => this.#link.lose(error.message),
         onBroken: (error) => {
           this.#halt();
           context.needsReset(error);
@@ -237,7 +234,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
       receive: { limit: receive, counter: this.#receive },
       transmit: { limit: transmit, counter: this.#transmit },
       guard: (work) => this.#guarded(work),
-      onLost: (errno) => this.#linkLost(errnoName(errno)),
+      onLost: (errno) => this.#link.lose(errnoName(errno)),
     });
   }
 
@@ -260,10 +257,6 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     return 2 * (hasBit(this.#negotiated, VIRTIO_NET_F_MQ) ? this.#paths.length : 1);
   }
 
-  get #linkUp(): boolean {
-    return this.#linkWanted && this.#lost === null;
-  }
-
   get #expected(): number {
     return expectedBytes(receivesLarge(this.#offloads), this.#config.mtu);
   }
@@ -271,10 +264,10 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   /** Begins to move packets, or goes on. */
   #run(): void {
     this.#running = true;
-    this.#attempt(() => {
-      if (this.#options.tap) for (const fd of this.#options.fds) setTapHeader(fd);
-      this.#setOffloads();
-      this.#attachQueues();
+    this.#link.attempt(() => {
+      this.#tap.setHeader();
+      this.#tap.setOffloads(this.#offloads);
+      this.#tap.attach(this.#pairs);
     });
     this.#paths.forEach((path, pair) => {
       const [receive, transmit] = [this.#queues[2 * pair], this.#queues[2 * pair + 1]];
@@ -286,7 +279,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   }
 
   #isActive(pair: number): boolean {
-    return this.#linkUp && pair < this.#pairs;
+    return this.#link.up && pair < this.#pairs;
   }
 
   #activate(): void {
@@ -294,28 +287,6 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     this.#paths.forEach((path, pair) => {
       path.setActive(this.#isActive(pair));
     });
-  }
-
-  #setOffloads(): void {
-    if (this.#options.tap) setTapOffloads(this.#options.fds[0] as number, tapOffloads(this.#offloads));
-  }
-
-  /** Has the kernel spread packets over the pairs in use alone. */
-  #attachQueues(): void {
-    const { tap, fds } = this.#options;
-    if (!tap || fds.length === 1) return;
-    for (const [pair, fd] of fds.entries()) attachTapQueue(fd, pair < this.#pairs);
-  }
-
-  /** Does something to the tap; a tap that refuses is gone. */
-  #attempt(work: () => void): void {
-    if (this.#lost !== null) return;
-    try {
-      work();
-    } catch (error) {
-      if (!BatonError.is(error, "SYSCALL_FAILED")) throw error;
-      this.#linkLost(error.message);
-    }
   }
 
   #control(queue: VirtQueue): boolean {
@@ -341,33 +312,13 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     });
   }
 
-  /** The host's side is gone: the guest sees the link go down, and `set-link` tries again. */
-  #linkLost(reason: string): void {
-    if (this.#lost !== null) return;
-    this.#lost = reason;
-    this.#context.emit({ name: "link-lost", data: { reason } });
-    this.#linkChanged();
-  }
-
   #setLink(up: boolean): null {
-    this.#linkWanted = up;
-    const lost = this.#lost !== null;
-    if (up) this.#lost = null;
-    this.#linkChanged();
-    if (up && lost && this.#running) {
+    if (this.#link.plug(up) && this.#running) {
       for (const path of this.#paths) path.stop();
       this.#run();
       for (const queue of this.#queues) if (queue.ready) this.#context.again(queue.index);
     }
     return null;
-  }
-
-  #linkChanged(): void {
-    if (this.#config.linkUp !== this.#linkUp) {
-      this.#config.linkUp = this.#linkUp;
-      this.#context.configChanged();
-    }
-    this.#activate();
   }
 
   /** Asks the guest to tell the network where it is now; whether it can. */
@@ -385,8 +336,8 @@ export class NetDevice implements VirtioDevice, ControlTarget {
   #info(): NetInfo {
     return {
       mac: formatMac(this.#config.mac),
-      linkUp: this.#linkUp,
-      lost: this.#lost,
+      linkUp: this.#link.up,
+      lost: this.#link.lost,
       vhost: this.#options.vhost !== null,
       interface: this.#options.interface,
       pairs: this.#pairs,

@@ -1,11 +1,11 @@
 import { BatonError, dupFd, type Fd, setNonblocking } from "@baton/linux";
 import type { OpenOrFind, VirtioDeviceDescription } from "../device/description.js";
 import type { RingFeatures } from "../device/features.js";
+import { openVhost, takeVhost, type VhostKind, vhostFeatures } from "../vhost/open.js";
 import { MAX_MTU, MIN_MTU, NET_MAX_PAIRS, NET_MAX_QUEUE_SIZE, NET_MIN_QUEUE_SIZE } from "./config.js";
 import { parseMac, randomMac } from "./mac.js";
 import type { NetDeviceOptions, NetLimits } from "./options.js";
 import { openTap, takeTap, tapInterface } from "./tap.js";
-import { openVhost, takeVhost, vhostFeatures } from "./vhost.js";
 
 /**
  * What a network device stands on. Descriptors that are given stay their owner's: the device uses duplicates.
@@ -40,6 +40,13 @@ export interface VirtioNetOptions {
   readonly iothread?: string;
   readonly rings?: RingFeatures;
 }
+
+const VHOST_NET: VhostKind = {
+  name: "vhost-net",
+  path: "/dev/vhost-net",
+  module: "vhost_net",
+  instead: "do without vhost",
+};
 
 /** A network device. Errors when the machine is made: `TAP_OPEN`, `VHOST_UNAVAILABLE`, `INVALID_ARGUMENT`. */
 export function virtioNet(options: VirtioNetOptions): VirtioDeviceDescription {
@@ -79,7 +86,9 @@ export function virtioNet(options: VirtioNetOptions): VirtioDeviceDescription {
           mtu,
           queueSize,
           linkUp: options.linkUp ?? true,
-          vhost: vhost ? { fds: opened.map((fd) => fd.raw), features: vhostFeatures(id, opened[0] as Fd) } : null,
+          vhost: vhost
+            ? { fds: opened.map((fd) => fd.raw), features: vhostFeatures(id, VHOST_NET, opened[0] as Fd) }
+            : null,
           limits: options.limits ?? {},
         };
         return { options: device, close: () => closeAll(fds) };
@@ -118,7 +127,9 @@ function openVhosts({ id, vhost }: VirtioNetOptions, queues: number): Fd[] {
   const opened: Fd[] = [];
   try {
     for (let pair = 0; pair < queues; pair++) {
-      opened.push(typeof vhost === "object" ? takeVhost(id, vhost.fds[pair] as number) : openVhost(id));
+      opened.push(
+        typeof vhost === "object" ? takeVhost(id, VHOST_NET, vhost.fds[pair] as number) : openVhost(id, VHOST_NET),
+      );
     }
     return opened;
   } catch (error) {

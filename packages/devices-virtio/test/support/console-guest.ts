@@ -1,8 +1,20 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { join } from "node:path";
+import { connect, type Fd, tryRead, tryRecv } from "@baton/linux";
 import { CONTROL_RECEIVE_QUEUE, CONTROL_TRANSMIT_QUEUE, consoleQueues, portQueues } from "../../src/console/config.js";
 import { type ControlMessage, encodeControl, PORT_OPEN, PORT_READY, parseControl } from "../../src/console/control.js";
 import type { ConsoleDeviceOptions } from "../../src/console/device.js";
-import type { QueueFeatures, VirtioState } from "../../src/index.js";
+import type { ConsolePortOptions } from "../../src/console/port.js";
+import {
+  type ChardevBackend,
+  type CharEndpoint,
+  type OpenedChardev,
+  openChardev,
+  type QueueFeatures,
+  type VirtioState,
+} from "../../src/index.js";
 import { BENCH_BUFFERS, MmioBench } from "./mmio-bench.js";
+import { features } from "./world.js";
 
 /** Bytes of memory for each queue's buffers. */
 const AREA = 0x20_0000;
@@ -138,3 +150,89 @@ export class ConsoleGuest {
 
 export const receiveQueue = (nr: number): number => portQueues(nr).receive;
 export const transmitQueue = (nr: number): number => portQueues(nr).transmit;
+
+/** Kinds of rings, each with its name. */
+export const consoleRings = [
+  ["split", features({ indirect: true, eventIndex: true })],
+  ["packed", features({ packed: true, eventIndex: true })],
+  ["split without event index", features()],
+] as const;
+
+/** A port; number 0 is a console. */
+export function consolePort(
+  nr: number,
+  endpoint: CharEndpoint,
+  more: Partial<ConsolePortOptions> = {},
+): ConsolePortOptions {
+  return {
+    ...{ id: `p${nr}`, nr, name: nr === 0 ? "" : `port.${nr}`, console: nr === 0, label: "l", filename: "f" },
+    endpoint,
+    ...more,
+  };
+}
+
+/** What a test opens; `close` ends all of it, for `afterEach`. */
+export function consoleWorld() {
+  const closing: (() => void)[] = [];
+  let directory: string | undefined;
+  let files = 0;
+  const keep = <T extends { close(): void }>(thing: T): T => {
+    closing.push(() => thing.close());
+    return thing;
+  };
+  return {
+    keep,
+    /** A path that nothing stands at. */
+    fresh(): string {
+      directory ??= mkdtempSync("/tmp/console-");
+      return join(directory, `f${files++}`);
+    },
+    chardev: (backend: ChardevBackend): OpenedChardev => keep(openChardev("c", backend)),
+    client: (path: string): Fd => keep(connect({ kind: "unix", path }, { nonblock: true })),
+    async guestWith(
+      ports: readonly ConsolePortOptions[],
+      kind: QueueFeatures = consoleRings[0][1],
+      more: Parameters<typeof ConsoleGuest.start>[2] = {},
+    ): Promise<ConsoleGuest> {
+      const maxPorts = Math.max(...ports.map(({ nr }) => nr)) + 1;
+      const guest = await ConsoleGuest.start({ ports, maxPorts, resizeOrder: "columns-first" }, kind, more);
+      closing.push(() => guest[Symbol.dispose]());
+      return guest;
+    },
+    close(): void {
+      for (const end of closing.splice(0).reverse()) end();
+      if (directory !== undefined) rmSync(directory, { recursive: true, force: true });
+      directory = undefined;
+    },
+  };
+}
+
+/** Messages as lists, for comparing. */
+export function plain(messages: readonly Heard[]): readonly (readonly [number, number, number, string])[] {
+  return messages.map(({ port, event, value, payload }) => [port, event, value, payload.toString("latin1")]);
+}
+
+/** What the device told the embedder. */
+export function eventsOf(guest: ConsoleGuest): string[] {
+  return guest.bench.events.map(({ name, data }) => `${name} ${JSON.stringify(data)}`);
+}
+
+/** What a port has received. */
+export function inputOf(guest: ConsoleGuest, nr: number): string {
+  return Buffer.concat(guest.take(receiveQueue(nr))).toString("latin1");
+}
+
+/** What a peer has been sent. */
+export function drained(fd: Fd): Buffer {
+  const found: Buffer[] = [];
+  const buffer = Buffer.alloc(1 << 16);
+  for (let count = tryRead(fd.raw, buffer); count > 0; count = tryRead(fd.raw, buffer)) {
+    found.push(Buffer.from(buffer.subarray(0, count)));
+  }
+  return Buffer.concat(found);
+}
+
+/** Whether the other side has ended a connection. */
+export function ended(fd: Fd): boolean {
+  return tryRecv(fd.raw, new Uint8Array(1)) === 0;
+}
