@@ -8,3 +8,4 @@ export { createConsoleDevice } from "./console/device.js";
 export { createNetDevice } from "./net/device.js";
 export { createRngDevice } from "./rng/device.js";
 export { createVsockDevice } from "./vsock/device.js";
+export { createVhostVsockDevice } from "./vsock/vhost-device.js";

@@ -137,6 +137,7 @@ export class Machine {
         descriptions: (config.devices ?? []).filter((device) => device.kind === "virtio"),
         iothreads: config.iothreads ?? [],
         ...(config.openOrFind && { openOrFind: config.openOrFind }),
+        incoming: options.state !== undefined,
         onEvent: (device, event) => listeners.onVirtioEvent(device, event),
         onFailed: (error) => listeners.onFailed(error),
       });

@@ -27,6 +27,8 @@ export interface VirtioDevicesOptions {
   readonly iothreads: readonly IothreadConfig[];
   /** Where descriptors come from; opened unless given. */
   readonly openOrFind?: OpenOrFind;
+  /** Whether states are going to be loaded. */
+  readonly incoming: boolean;
   readonly onEvent: (device: string, event: VirtioEvent) => void;
   readonly onFailed: (error: BatonError) => void;
 }
@@ -74,6 +76,7 @@ export class VirtioDevices {
           thread,
           ...virtioSlot(index),
           openOrFind: options.openOrFind ?? ((_name, _id, open) => open()),
+          incoming: options.incoming,
           onEvent: (event) => options.onEvent(id, event),
           onFailed: options.onFailed,
         });

@@ -22,6 +22,8 @@ export interface OpenedDevice {
 export interface MachineFacts {
   /** The guest's whole memory in bytes. */
   readonly ramBytes: number;
+  /** Whether it goes on from a state, whose machine may still have what the state names. */
+  readonly incoming?: boolean;
 }
 
 /** A virtio device that a machine shall have: what factory functions such as `virtioBlk` return. */

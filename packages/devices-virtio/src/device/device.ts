@@ -62,7 +62,7 @@ export interface DriverReady {
  * | `save` | quiesced | tells everything beyond RAM, rings and back end | change anything |
  * | `load` | new, or quiesced; then `start` for a device that was started | takes a saved state; may be called again | have any effect outside of itself |
  * | `resume` | quiesced | goes on; the transport then notifies it of every queue | - |
- * | `close` | any | lets go of everything | close descriptors that it was given |
+ * | `close` | any | lets go of everything; of what it has opened too, if its state was handed over | close descriptors that it was given |
  */
 export interface VirtioDevice {
   /** The device's number (virtio 1.2, 5). */
@@ -92,7 +92,8 @@ export interface VirtioDevice {
   load(state: unknown): void;
   /** Answers the embedder; throws for what cannot be done. */
   command?(name: string, args: unknown): unknown;
-  close(): void;
+  /** `handedOver`: another device goes on with the state that was saved last, and with what that names. */
+  close(handedOver: boolean): void;
 }
 
 /** What a device's module exports: makes the device from its options. */

@@ -1,6 +1,21 @@
-import { EAGAIN, EINTR, type Fd, IoVector, shutdown, tryReadv, tryWrite, tryWritev } from "@baton/linux";
+import {
+  EAGAIN,
+  EINTR,
+  type Fd,
+  IoVector,
+  MSG_PEEK,
+  POLLHUP,
+  poll,
+  shutdown,
+  tryReadv,
+  tryRecv,
+  tryWrite,
+  tryWritev,
+} from "@baton/linux";
 import type { Chain } from "../queue/chain.js";
 import { SHUTDOWN_RECEIVE, SHUTDOWN_SEND, VSOCK_HEADER_BYTES } from "./packet.js";
+
+const BOTH = SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
 
 /** Bytes that a connection holds for a host program that does not read: what the guest is told as its credit. */
 export const VSOCK_BUFFER_BYTES = 256 * 1024;
@@ -11,6 +26,8 @@ export type ConnectionPhase =
   | "requested"
   /** Both sides have it. */
   | "open"
+  /** The guest has forgotten it, and the host's program has yet to take what the guest sent before. */
+  | "draining"
   /** It is over: what is left to do is to tell the guest. */
   | "closed";
 
@@ -66,8 +83,11 @@ export class VsockConnection implements ConnectionPorts {
   #pending: Uint8Array[] = [];
   #pendingBytes = 0;
   #writesEnded = false;
+  /** Whether the host's program is gone altogether. */
+  #gone = false;
   endWatch: (() => void) | undefined;
   readonly #vector = new IoVector(64);
+  readonly #byte = new Uint8Array(1);
 
   constructor(ports: ConnectionPorts, fd: Fd, phase: ConnectionPhase) {
     this.hostPort = ports.hostPort;
@@ -111,23 +131,31 @@ export class VsockConnection implements ConnectionPorts {
 
   /**
    * Reads the host's socket straight into a guest's buffer, behind the header; how many bytes, 0 where there is nothing
-   * now. At the end of the stream the guest is owed a shutdown.
+   * now. At the end of the stream the guest is owed a shutdown. Where there is something, and room for a header alone, it
+   * is owed its credit: that takes the buffer out of the way.
    */
   readInto(chain: Chain): number {
+    if (!this.#mayRead) return 0;
     const room = Math.min(chain.writableLength - VSOCK_HEADER_BYTES, this.peerCredit, VSOCK_BUFFER_BYTES);
-    if (!this.#mayRead || room <= 0) return 0;
     this.#vector.clear();
     chain.gatherWritable(this.#vector, VSOCK_HEADER_BYTES, room);
     for (;;) {
-      const result = tryReadv(this.fd.raw, this.#vector.words, this.#vector.count);
+      const result =
+        room > 0
+          ? tryReadv(this.fd.raw, this.#vector.words, this.#vector.count)
+          : tryRecv(this.fd.raw, this.#byte, MSG_PEEK);
       if (result === -EINTR) continue;
+      if (result > 0 && room === 0) {
+        this.owesCredit = true;
+        return 0;
+      }
       if (result > 0) {
         this.sentToPeer = (this.sentToPeer + result) >>> 0;
         if (this.peerCredit === 0) this.wantsCredit = true;
         return result;
       }
       this.readable = false;
-      if (result !== -EAGAIN) this.hostShutdown |= result === 0 ? SHUTDOWN_SEND : SHUTDOWN_SEND | SHUTDOWN_RECEIVE;
+      if (result !== -EAGAIN) this.hostShutdown |= result === 0 && !this.#gone ? SHUTDOWN_SEND : BOTH;
       return 0;
     }
   }
@@ -135,18 +163,13 @@ export class VsockConnection implements ConnectionPorts {
   /** Takes `length` bytes of a guest's packet; false where it sent more than it may. */
   writeFrom(chain: Chain, length: number): boolean {
     if (this.#pendingBytes + length > VSOCK_BUFFER_BYTES) return false;
-    let done = 0;
-    if (this.#pendingBytes === 0) {
-      this.#vector.clear();
-      const gathered = chain.gatherReadable(this.#vector, VSOCK_HEADER_BYTES, length);
-      const result = gathered === 0 ? 0 : tryWritev(this.fd.raw, this.#vector.words, this.#vector.count);
-      if (result < 0 && result !== -EAGAIN && result !== -EINTR) {
-        this.#lost(length);
-        return true;
-      }
-      done = Math.max(0, result);
-      this.#forwarded(done);
+    const result = this.#pendingBytes === 0 && length > 0 ? this.#writeNow(chain, length) : 0;
+    if (result < 0 && result !== -EAGAIN) {
+      this.#lost(length);
+      return true;
     }
+    const done = Math.max(0, result);
+    this.#forwarded(done);
     if (done < length) {
       const rest = new Uint8Array(length - done);
       chain.read(rest, VSOCK_HEADER_BYTES + done);
@@ -154,6 +177,15 @@ export class VsockConnection implements ConnectionPorts {
       this.#pendingBytes += rest.length;
     }
     return true;
+  }
+
+  #writeNow(chain: Chain, length: number): number {
+    this.#vector.clear();
+    chain.gatherReadable(this.#vector, VSOCK_HEADER_BYTES, length);
+    for (;;) {
+      const result = tryWritev(this.fd.raw, this.#vector.words, this.#vector.count);
+      if (result !== -EINTR) return result;
+    }
   }
 
   /** Writes what waits, as far as the host's socket takes it. */
@@ -174,10 +206,43 @@ export class VsockConnection implements ConnectionPorts {
     if ((this.guestShutdown & SHUTDOWN_SEND) !== 0) this.#endWrites();
   }
 
-  /** The guest sends, or receives, no more. */
+  /** The guest sends, or receives, no more: the host's program finds its stream ended, or cannot write any more. */
   shutDownByGuest(flags: number): void {
-    this.guestShutdown |= flags & (SHUTDOWN_RECEIVE | SHUTDOWN_SEND);
+    const before = this.guestShutdown;
+    this.guestShutdown |= flags & BOTH;
+    if ((this.guestShutdown & ~before & SHUTDOWN_RECEIVE) !== 0) this.#shutdown("read");
+    if (this.#gone) this.hangUp();
     if ((this.guestShutdown & SHUTDOWN_SEND) !== 0 && this.#pendingBytes === 0) this.#endWrites();
+  }
+
+  /** The host's program is gone altogether: the guest is told when it has what was sent before, and it wants that. */
+  hangUp(): void {
+    this.#gone = true;
+    if ((this.hostShutdown & SHUTDOWN_SEND) !== 0 || (this.guestShutdown & SHUTDOWN_RECEIVE) !== 0) {
+      this.hostShutdown |= BOTH;
+    }
+  }
+
+  /** The guest has forgotten it: what the host's program has yet to take still goes to it. */
+  drain(): void {
+    this.phase = "draining";
+    this.owesResponse = false;
+  }
+
+  /** Ends the host's side at once, whatever waits for it. */
+  end(): void {
+    this.phase = "closed";
+    this.owesReset = true;
+    this.owesRequest = false;
+    this.owesResponse = false;
+    this.#pending = [];
+    this.#pendingBytes = 0;
+    this.#shutdown("both");
+  }
+
+  /** Whether the guest has said that it sends no more, and the host's program has yet to take what it sent. */
+  get mayDrain(): boolean {
+    return this.#pendingBytes > 0 && (this.guestShutdown & SHUTDOWN_SEND) !== 0;
   }
 
   /** Whether neither side has anything more to say. */
@@ -239,20 +304,25 @@ export class VsockConnection implements ConnectionPorts {
     if (untold > VSOCK_BUFFER_BYTES / 4) this.owesCredit = true;
   }
 
-  /** The host's program is gone: what the guest sent is lost, and the guest is told. */
+  /** The host's program takes no more, or is gone: what the guest sent is lost, and the guest is told. */
   #lost(length: number): void {
     this.#forwarded(this.#pendingBytes + length);
     this.#pending = [];
     this.#pendingBytes = 0;
-    this.hostShutdown |= SHUTDOWN_RECEIVE | SHUTDOWN_SEND;
+    if (((poll([{ fd: this.fd.raw, events: 0 }], 0)[0] as number) & POLLHUP) !== 0) this.hangUp();
+    else this.hostShutdown |= SHUTDOWN_RECEIVE;
   }
 
   /** Once only: each shutdown of a socket is an event of its own. */
   #endWrites(): void {
     if (this.#writesEnded) return;
     this.#writesEnded = true;
+    this.#shutdown("write");
+  }
+
+  #shutdown(how: "read" | "write" | "both"): void {
     try {
-      shutdown(this.fd, "write");
+      shutdown(this.fd, how);
     } catch {
       // The other side has gone before: there is nothing to end.
     }

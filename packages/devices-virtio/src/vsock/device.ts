@@ -1,24 +1,24 @@
-import { BatonError, connect, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, type Fd, tryWrite } from "@baton/linux";
+import { BatonError, connect, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, Fd, tryWrite } from "@baton/linux";
 import type { DriverReady, VirtioDevice, VirtioDeviceContext } from "../device/device.js";
 import type { Chain } from "../queue/chain.js";
 import { QueueError } from "../queue/errors.js";
 import type { VirtQueue } from "../queue/queue.js";
-import { type ConnectionPorts, VSOCK_BUFFER_BYTES, VsockConnection } from "./connection.js";
+import { vsockConfig } from "./cid.js";
+import { type ConnectionPorts, type ConnectionState, VSOCK_BUFFER_BYTES, VsockConnection } from "./connection.js";
 import { ConnectionTable } from "./connection-table.js";
 import { VsockHandshake } from "./handshake.js";
 import { HostListener, handshakeDeadline } from "./host-listener.js";
+import { VsockOutbox } from "./outbox.js";
 import {
   HOST_CID,
   parseVsockHeader,
-  SHUTDOWN_RECEIVE,
   SHUTDOWN_SEND,
   VIRTIO_VSOCK_TYPE_STREAM,
   VSOCK_HEADER_BYTES,
   type VsockHeader,
   vsockOp,
-  writeVsockHeader,
 } from "./packet.js";
-import { readVsockState, saveSocket, takeSocket, type VsockState } from "./state.js";
+import { readVsockState, type SavedSocket, saveSocket, type VsockState } from "./state.js";
 
 /** What the device's half in its thread is made with. */
 export interface VsockDeviceOptions {
@@ -50,23 +50,29 @@ export class VsockDevice implements VirtioDevice {
   /** Receive, transmit, and events, of which there are none: a machine that is moved keeps its connections. */
   readonly queueSizes: readonly number[] = [256, 256, 64];
   readonly workQueues: readonly number[] = [QUEUE_TX];
-  readonly config = new Uint8Array(8);
+  readonly config: Uint8Array;
   readonly #context: VirtioDeviceContext;
   readonly #options: VsockDeviceOptions;
   readonly #connections = new ConnectionTable();
   readonly #listener: HostListener;
+  readonly #outbox: VsockOutbox;
   readonly #header = new Uint8Array(VSOCK_HEADER_BYTES);
-  #resets: ConnectionPorts[] = [];
   #queues: readonly VirtQueue[] = [];
   #nextPort = FIRST_HOST_PORT;
   #quiesced = false;
-  /** Whether the sockets are this device's to close: not between `save` or `load`, and `resume`. */
-  #ownsSockets = true;
+  /** Whose the sockets are: `saved`, another device's if the state is handed over; `loaded`, still the other's. */
+  #sockets: "own" | "saved" | "loaded" = "own";
+  /** The driver broke the rules: nothing happens until a reset. */
+  #halted = false;
 
   constructor(context: VirtioDeviceContext, options: VsockDeviceOptions) {
     this.#context = context;
     this.#options = options;
-    new DataView(this.config.buffer).setBigUint64(0, options.guestCid, true);
+    this.config = vsockConfig(options.guestCid);
+    this.#outbox = new VsockOutbox(options.guestCid, this.#connections, {
+      onSent: (connection) => this.#finish(connection),
+      onReset: (connection) => this.#forget(connection),
+    });
     this.#listener = new HostListener(context, options.listenFd, {
       hasRoom: () => this.#hasRoom,
       onConnect: (fd, guestPort) => this.#connectToGuest(fd, guestPort),
@@ -76,12 +82,12 @@ export class VsockDevice implements VirtioDevice {
 
   start({ queues }: DriverReady): void {
     this.#queues = queues;
-    if (!this.#quiesced && this.#ownsSockets) this.#listener.start();
+    if (!this.#quiesced && this.#sockets !== "loaded") this.#listener.start();
   }
 
   notify(queue: VirtQueue): boolean {
     if (this.#quiesced) return false;
-    if (queue.index === QUEUE_TX) return this.#takePackets(queue);
+    if (queue.index === QUEUE_TX) return this.#guarded(() => this.#takePackets(queue));
     if (queue.index === QUEUE_RX) this.#fill();
     return true;
   }
@@ -90,9 +96,10 @@ export class VsockDevice implements VirtioDevice {
     this.#stop();
     for (const connection of this.#connections) this.#forget(connection);
     this.#listener.clear((fd) => this.#letGo(fd));
-    this.#resets = [];
+    this.#outbox.clear();
     this.#queues = [];
-    this.#ownsSockets = true;
+    this.#sockets = "own";
+    this.#halted = false;
   }
 
   quiesce(): void {
@@ -102,44 +109,41 @@ export class VsockDevice implements VirtioDevice {
 
   resume(): void {
     this.#quiesced = false;
-    this.#ownsSockets = true;
-    if (this.#queues.length === 0) return;
+    this.#sockets = "own";
+    if (this.#queues.length === 0 || this.#halted) return;
     this.#listener.start();
     for (const connection of this.#connections) this.#watch(connection);
     this.#fill();
   }
 
-  /** The state names the sockets by their descriptors, which stay open for whoever loads it, unless `resume` follows. */
+  /** The state names the sockets by their descriptors, which stay open for whoever loads it. */
   save(): VsockState {
-    this.#ownsSockets = false;
+    if (this.#sockets === "own") this.#sockets = "saved";
     return {
+      guestCid: this.#options.guestCid,
       connections: [...this.#connections].map((connection) => ({ ...connection.save(), ...saveSocket(connection.fd) })),
       handshakes: this.#listener.waiting.map(({ fd, line }) => ({ ...saveSocket(fd), line })),
-      resets: [...this.#resets],
+      resets: this.#outbox.resets,
       nextPort: this.#nextPort,
+      halted: this.#halted,
     };
   }
 
   load(state: unknown): void {
-    const limits = { connections: MAX_CONNECTIONS, resets: MAX_RESETS, firstPort: FIRST_HOST_PORT };
-    const { connections, handshakes, resets, nextPort } = readVsockState(this.#context.id, state, limits);
-    this.#ownsSockets = false;
-    this.#nextPort = nextPort;
-    this.#resets = [...resets];
-    for (const saved of connections) {
-      const fd = takeSocket(saved, `vsock ${saved.hostPort}`);
-      if (fd === undefined) {
-        this.#resets.push({ hostPort: saved.hostPort, guestPort: saved.guestPort });
-        continue;
-      }
-      const connection = new VsockConnection(saved, fd, saved.phase);
-      connection.restore(saved);
-      this.#connections.add(connection);
-      if (saved.phase === "requested") this.#listener.expect(connection);
-    }
-    for (const saved of handshakes) {
-      const fd = takeSocket(saved, "vsock handshake");
-      if (fd !== undefined) this.#listener.add(new VsockHandshake(fd, handshakeDeadline(), saved.line));
+    const saved = readVsockState(this.#context.id, state, {
+      connections: MAX_CONNECTIONS,
+      resets: MAX_RESETS + MAX_CONNECTIONS,
+      firstPort: FIRST_HOST_PORT,
+      guestCid: this.#options.guestCid,
+    });
+    this.#sockets = "loaded";
+    this.#halted = saved.halted;
+    this.#nextPort = saved.nextPort;
+    for (const ports of saved.resets) this.#outbox.reset(ports);
+    for (const connection of saved.connections) this.#restore(connection);
+    for (const { fd, line } of saved.handshakes) {
+      if (fd < 0) continue;
+      this.#listener.add(new VsockHandshake(Fd.adopt(fd, "vsock handshake"), handshakeDeadline(), line));
     }
   }
 
@@ -148,9 +152,36 @@ export class VsockDevice implements VirtioDevice {
     throw new BatonError("COMMAND_NOT_FOUND", `${this.#context.id}: a socket device has no command '${name}'`);
   }
 
-  close(): void {
+  close(handedOver: boolean): void {
+    if (this.#sockets === "saved" && !handedOver) this.#sockets = "own";
     this.reset();
     this.#listener.close();
+  }
+
+  /** A connection without its socket is over. */
+  #restore(saved: ConnectionState & SavedSocket): void {
+    const { fd, hostPort, guestPort, phase } = saved;
+    if (fd < 0) {
+      if (phase !== "draining") this.#outbox.reset({ hostPort, guestPort });
+      return;
+    }
+    const connection = new VsockConnection(saved, Fd.adopt(fd, `vsock ${hostPort}`), phase);
+    connection.restore(saved);
+    this.#connections.add(connection);
+    if (phase === "requested") this.#listener.expect(connection);
+  }
+
+  /** Runs code that meets the guest's rings: when they are broken, nothing goes on. */
+  #guarded<T>(work: () => T): T {
+    try {
+      return work();
+    } catch (error) {
+      if (error instanceof QueueError) {
+        this.#halted = true;
+        this.#stop();
+      }
+      throw error;
+    }
   }
 
   get #hasRoom(): boolean {
@@ -200,6 +231,7 @@ export class VsockDevice implements VirtioDevice {
       EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
       (events) => {
         if ((events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP)) !== 0) connection.readable = true;
+        if ((events & EPOLLHUP) !== 0) connection.hangUp();
         if ((events & (EPOLLOUT | EPOLLHUP)) !== 0) connection.flush();
         this.#wake(connection);
       },
@@ -215,9 +247,8 @@ export class VsockDevice implements VirtioDevice {
 
   /** Ends a connection that both sides have ended. */
   #finish(connection: VsockConnection): void {
-    if (connection.phase !== "open" || !connection.finished) return;
-    connection.phase = "closed";
-    connection.owesReset = true;
+    if (connection.phase === "open" && connection.finished) connection.end();
+    else if (connection.phase === "draining" && connection.pendingBytes === 0) this.#forget(connection);
   }
 
   #forget(connection: VsockConnection): void {
@@ -229,7 +260,7 @@ export class VsockDevice implements VirtioDevice {
   }
 
   #letGo(fd: Fd): void {
-    if (this.#ownsSockets) fd.close();
+    if (this.#sockets === "own") fd.close();
     else fd.release();
   }
 
@@ -268,6 +299,10 @@ export class VsockDevice implements VirtioDevice {
       else if (header.op !== vsockOp.rst) this.#resetStray(ports);
       return;
     }
+    if (connection.phase === "draining") {
+      if (header.op !== vsockOp.rst) this.#resetStray(ports);
+      return;
+    }
     if (!sound) {
       this.#breakOff(connection);
       return;
@@ -285,7 +320,8 @@ export class VsockDevice implements VirtioDevice {
         else this.#breakOff(connection);
         break;
       case vsockOp.rst:
-        this.#forget(connection);
+        if (connection.phase === "open" && connection.mayDrain) connection.drain();
+        else this.#forget(connection);
         break;
       case vsockOp.shutdown:
         connection.shutDownByGuest(header.flags);
@@ -336,22 +372,22 @@ export class VsockDevice implements VirtioDevice {
 
   /** The guest broke the rules of a connection: it ends at once, for both sides. */
   #breakOff(connection: VsockConnection): void {
-    connection.phase = "closed";
-    connection.owesReset = true;
-    connection.owesRequest = false;
-    connection.owesResponse = false;
+    connection.end();
     this.#connections.offer(connection);
   }
 
   #resetStray(ports: ConnectionPorts): void {
-    if (this.#resets.length < MAX_RESETS) this.#resets.push(ports);
+    if (this.#outbox.resets.length < MAX_RESETS) this.#outbox.reset(ports);
   }
 
   /** Sends the guest what it is owed, as far as it has given buffers. */
   #fill(): void {
     const queue = this.#queues[QUEUE_RX];
-    if (queue === undefined || !queue.ready || this.#quiesced) return;
-    for (let budget = BUDGET; this.#resets.length > 0 || this.#connections.anyReady; budget--) {
+    if (queue?.ready && !this.#quiesced && !this.#halted) this.#guarded(() => this.#fillQueue(queue));
+  }
+
+  #fillQueue(queue: VirtQueue): void {
+    for (let budget = BUDGET; this.#outbox.anyReady; budget--) {
       if (budget === 0) {
         this.#context.again(QUEUE_RX);
         break;
@@ -364,7 +400,7 @@ export class VsockDevice implements VirtioDevice {
       if (chain.writableLength < VSOCK_HEADER_BYTES) {
         throw new QueueError(queue.index, "request", chain.id, "a buffer is shorter than a packet's header");
       }
-      const written = this.#nextPacket(chain);
+      const written = this.#outbox.next(chain);
       if (written === 0) {
         queue.unpop(chain);
         break;
@@ -372,83 +408,6 @@ export class VsockDevice implements VirtioDevice {
       queue.push(chain, written);
     }
     if (queue.needsNotification()) this.#context.interrupt(queue.index);
-  }
-
-  /** Makes the next packet in a buffer; its bytes, or 0 where there is nothing to say. */
-  #nextPacket(chain: Chain): number {
-    const stray = this.#resets.shift();
-    if (stray !== undefined) return this.#write(chain, stray, vsockOp.rst, 0, 0, 0, 0);
-    // Each has one turn: what has bytes and finds no room for one waits for another buffer.
-    const served: VsockConnection[] = [];
-    let written = 0;
-    for (let next = this.#connections.next(); next !== undefined && written === 0; ) {
-      written = this.#packetOf(next, chain);
-      this.#finish(next);
-      served.push(next);
-      if (written === 0) next = this.#connections.next();
-    }
-    for (const connection of served) this.#connections.offer(connection);
-    return written;
-  }
-
-  #packetOf(connection: VsockConnection, chain: Chain): number {
-    const send = (op: number, length = 0, flags = 0) => {
-      connection.toldFwdCnt = connection.fwdCnt;
-      connection.owesCredit = false;
-      const { fwdCnt } = connection;
-      return this.#write(chain, connection, op, length, flags, VSOCK_BUFFER_BYTES, fwdCnt);
-    };
-    if (connection.owesReset) {
-      const written = send(vsockOp.rst);
-      this.#forget(connection);
-      return written;
-    }
-    if (connection.owesRequest) {
-      connection.owesRequest = false;
-      return send(vsockOp.request);
-    }
-    if (connection.owesResponse) {
-      connection.owesResponse = false;
-      return send(vsockOp.response);
-    }
-    if (connection.phase !== "open") return 0;
-    const read = connection.readInto(chain);
-    if (read > 0) return send(vsockOp.rw, read);
-    if (connection.wantsCredit) {
-      connection.wantsCredit = false;
-      return send(vsockOp.creditRequest);
-    }
-    const flags = connection.hostShutdown & ~connection.sentShutdown;
-    if (flags !== 0) {
-      connection.sentShutdown |= flags;
-      return send(vsockOp.shutdown, 0, connection.sentShutdown & (SHUTDOWN_RECEIVE | SHUTDOWN_SEND));
-    }
-    return connection.owesCredit ? send(vsockOp.creditUpdate) : 0;
-  }
-
-  #write(
-    chain: Chain,
-    { hostPort, guestPort }: ConnectionPorts,
-    op: number,
-    length: number,
-    flags: number,
-    bufAlloc: number,
-    fwdCnt: number,
-  ): number {
-    writeVsockHeader(this.#header, {
-      srcCid: BigInt(HOST_CID),
-      dstCid: this.#options.guestCid,
-      srcPort: hostPort,
-      dstPort: guestPort,
-      length,
-      type: VIRTIO_VSOCK_TYPE_STREAM,
-      op,
-      flags,
-      bufAlloc,
-      fwdCnt,
-    });
-    chain.write(this.#header);
-    return VSOCK_HEADER_BYTES + length;
   }
 }
 

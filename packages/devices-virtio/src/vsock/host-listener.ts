@@ -28,6 +28,7 @@ export class HostListener {
   readonly #timer = timerfdCreate();
   readonly #endTimer: () => void;
   #endListen: (() => void) | undefined;
+  #started = false;
 
   /** `fd` listens, and is non-blocking. */
   constructor(context: VirtioDeviceContext, fd: number, events: HostListenerEvents) {
@@ -47,15 +48,16 @@ export class HostListener {
 
   /** Accepts and listens from now on. */
   start(): void {
-    this.#endListen ??= this.#context.watch(this.#fd, EPOLLIN, () => this.#accept());
+    this.#started = true;
+    this.#listen();
     for (const handshake of this.#handshakes) this.#watch(handshake);
     this.#arm();
   }
 
   /** Neither accepts nor reads until it is started again. */
   stop(): void {
-    this.#endListen?.();
-    this.#endListen = undefined;
+    this.#started = false;
+    this.#endListening();
     timerfdSettime(this.#timer, { value: 0n });
     for (const handshake of this.#handshakes) {
       handshake.endWatch?.();
@@ -71,7 +73,7 @@ export class HostListener {
   /** Gives the guest some time for an answer. */
   expect(answer: object): void {
     this.#expected.set(answer, performance.now() + TIMEOUT_MS);
-    if (this.#endListen !== undefined) this.#arm();
+    if (this.#started) this.#arm();
   }
 
   /** The answer has come, or is not wanted any more. */
@@ -95,8 +97,25 @@ export class HostListener {
     this.#timer.close();
   }
 
+  #listen(): void {
+    this.#endListen ??= this.#context.watch(this.#fd, EPOLLIN, () => this.#accept());
+  }
+
+  #endListening(): void {
+    this.#endListen?.();
+    this.#endListen = undefined;
+  }
+
   #accept(): void {
-    const fd = accept(this.#fd, { nonblock: true });
+    let fd: Fd | null;
+    try {
+      fd = accept(this.#fd, { nonblock: true });
+    } catch {
+      // No descriptors are left, as a rule: those who wait are let in later.
+      this.#endListening();
+      this.#arm();
+      return;
+    }
     if (fd === null) return;
     if (!this.#events.hasRoom()) {
       fd.close();
@@ -124,11 +143,12 @@ export class HostListener {
   }
 
   #arm(): void {
-    const pending = this.#handshakes.size + this.#expected.size > 0;
+    const pending = this.#handshakes.size + this.#expected.size > 0 || this.#endListen === undefined;
     timerfdSettime(this.#timer, { value: pending ? CHECK_NS : 0n });
   }
 
   #expire(): void {
+    this.#listen();
     const now = performance.now();
     for (const handshake of this.waiting) {
       if (handshake.deadline > now) continue;

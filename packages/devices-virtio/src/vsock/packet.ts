@@ -18,6 +18,13 @@ export const vsockOp = {
 export const SHUTDOWN_RECEIVE = 1;
 export const SHUTDOWN_SEND = 2;
 
+/** Feature bit: sockets that keep messages apart (virtio 1.2, 5.10.3). */
+export const VIRTIO_VSOCK_F_SEQPACKET = 1;
+
+/** What is told on the event queue, in 4 bytes (virtio 1.2, 5.10.6.7): all connections are gone, and the guest's id is new. */
+export const VIRTIO_VSOCK_EVENT_TRANSPORT_RESET = 0;
+export const EVENT_BYTES = 4;
+
 /** The context id of the host (virtio 1.2, 5.10.4). */
 export const HOST_CID = 2;
 

@@ -1,6 +1,7 @@
 import { BatonError, listenPrivately, socketFile } from "@baton/linux";
 import type { VirtioDeviceDescription } from "../device/description.js";
 import type { RingFeatures } from "../device/features.js";
+import { checkGuestCid } from "./cid.js";
 import type { VsockDeviceOptions } from "./device.js";
 
 /** Options of {@link virtioVsock}. */
@@ -17,17 +18,13 @@ export interface VirtioVsockOptions {
   readonly rings?: RingFeatures;
 }
 
-const MIN_CID = 3;
-const MAX_CID = 0xffff_fffe;
 /** The longest path: a port's suffix must still fit into a UNIX address. */
 const MAX_PATH = 107 - 11;
 
 /** A socket device whose other ends are UNIX sockets of the host. Errors: `INVALID_ARGUMENT`, `SOCKET_IN_USE`, `SOCKET_PATH`. */
 export function virtioVsock(options: VirtioVsockOptions): VirtioDeviceDescription {
   const { id, guestCid, path } = options;
-  if (!Number.isInteger(guestCid) || guestCid < MIN_CID || guestCid > MAX_CID) {
-    throw new BatonError("INVALID_ARGUMENT", `${id}: guest CID ${guestCid} is not from ${MIN_CID} to ${MAX_CID}`);
-  }
+  checkGuestCid(id, guestCid);
   if (Buffer.byteLength(path) > MAX_PATH) {
     throw new BatonError("INVALID_ARGUMENT", `${id}: the path '${path}' has more than ${MAX_PATH} bytes`);
   }

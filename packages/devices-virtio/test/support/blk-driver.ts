@@ -66,10 +66,26 @@ export class BlkDriver {
     }
   }
 
+  /** Rings, and lets the device work until all of these are answered. */
+  finish(answers: readonly { readonly status: number }[]): void {
+    this.bench.kick(this.#queue);
+    this.await(answers);
+  }
+
+  /** Lets the device work until all of these are answered. */
+  await(answers: readonly { readonly status: number }[]): void {
+    for (let turns = 0; turns < 1000; turns++) {
+      this.collect();
+      if (answers.every(({ status }) => status >= 0)) return;
+      this.bench.turn(1000);
+    }
+    throw new Error(`${answers.filter(({ status }) => status < 0).length} requests were not answered`);
+  }
+
   /** Carries out one request. */
   run(type: number, sector: number, data: Uint8Array | number = 0): { status: number; data: Uint8Array } {
     const answer = this.add(type, sector, data);
-    this.take();
+    this.finish([answer]);
     return answer;
   }
 }

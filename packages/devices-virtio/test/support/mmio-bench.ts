@@ -96,8 +96,8 @@ export class MmioBench {
     return this.#service?.bus?.read(offset, size) as number;
   }
 
-  write(offset: number, value: number): void {
-    this.#service?.bus?.write(offset, 4, value);
+  write(offset: number, value: number, size: 1 | 2 | 4 = 4): void {
+    this.#service?.bus?.write(offset, size, value);
   }
 
   get status(): number {
@@ -186,6 +186,7 @@ export class MmioBench {
     const next = await MmioBench.make({ ...this.#options, block: this.block, ...changes });
     next.drivers = this.drivers;
     next.call("load", state);
+    this.call("give-state");
     this.close(false);
     return next;
   }

@@ -7,7 +7,7 @@ import { virtioBlkDevice } from "./virtio-blk.js";
 import { virtioNetDevice } from "./virtio-net.js";
 import { virtioRngDevice } from "./virtio-rng.js";
 import { virtconsole, virtioSerialDevice, virtserialport } from "./virtio-serial.js";
-import { vsockDevice } from "./vsock.js";
+import { vhostVsockDevice, vsockDevice } from "./vsock.js";
 
 /** Every driver of `-device`, by name. */
 export const driverTable: Readonly<Record<string, DriverEntry>> = {
@@ -19,6 +19,7 @@ export const driverTable: Readonly<Record<string, DriverEntry>> = {
   virtconsole,
   virtserialport,
   "vsock-device": vsockDevice,
+  "vhost-vsock-device": vhostVsockDevice,
 };
 
 /** `-device DRIVER,KEY=VALUE,...`. */

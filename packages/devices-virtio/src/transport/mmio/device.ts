@@ -34,6 +34,8 @@ export interface VirtioMmioOptions {
   /** Its interrupt, edge-triggered. */
   readonly gsi: number;
   readonly openOrFind: OpenOrFind;
+  /** Whether a state is going to be loaded. */
+  readonly incoming?: boolean;
   readonly onEvent?: (event: VirtioEvent) => void;
   /** The device threw and has been ended: the guest cannot go on. */
   readonly onFailed?: (error: BatonError) => void;
@@ -90,7 +92,7 @@ export class VirtioMmioDevice {
   /** Opens what the device needs and starts it in its thread. Its bus devices must be on the bus before the vCPUs start. */
   static async start(description: VirtioDeviceDescription, options: VirtioMmioOptions): Promise<VirtioMmioDevice> {
     const ramBytes = options.memory.describe().regions.reduce((sum, { size }) => sum + Number(size), 0);
-    const opened = description.open(options.openOrFind, { ramBytes });
+    const opened = description.open(options.openOrFind, { ramBytes, incoming: options.incoming ?? false });
     const fds: Fd[] = [];
     let service: ServiceHandle | undefined;
     try {
@@ -205,6 +207,8 @@ export class VirtioMmioDevice {
   close(handedOver = false): Promise<void> {
     this.#closing ??= (async () => {
       this.#unwire();
+      // A thread that has failed answers nothing, and has nothing left.
+      if (handedOver) await this.#service.call("give-state").catch(() => {});
       await this.#service.close();
       for (const fd of this.#fds) fd.close();
       await this.#opened.close(handedOver);

@@ -65,6 +65,8 @@ class VirtioMmioService implements Service {
   #quiesced = false;
   /** A state has been loaded and nothing been served since. */
   #loaded = false;
+  /** Another device goes on with the state. */
+  #stateGiven = false;
 
   constructor(context: ServiceContext, options: VirtioServiceOptions, factory: VirtioDeviceFactory) {
     this.#context = context;
@@ -93,6 +95,9 @@ class VirtioMmioService implements Service {
         return this.#resume();
       case "reset":
         return this.#core.reset();
+      case "give-state":
+        this.#stateGiven = true;
+        return null;
       case "refresh":
         return this.#refresh(args as GuestMemoryDescriptor);
       case "command": {
@@ -106,7 +111,7 @@ class VirtioMmioService implements Service {
 
   close(): void {
     this.#deactivated();
-    this.#device.close();
+    this.#device.close(this.#stateGiven);
   }
 
   #deviceContext(): VirtioDeviceContext {
