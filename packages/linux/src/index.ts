@@ -353,6 +353,7 @@ export {
   sendfile,
   unlink,
 } from "./files.js";
+export { IoUring, type IoUringOptions } from "./io-uring.js";
 export { IoVector } from "./io-vector.js";
 export { IO, IOR, IOW, IOWR, type IoctlArg, ioctl, tryIoctl, tryIoctlInt, tryIoctlPtr } from "./ioctl.js";
 export { type ConflictingLock, getOfdLock, type OfdLock, setOfdLock } from "./locks.js";

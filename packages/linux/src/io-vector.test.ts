@@ -101,6 +101,23 @@ describe("IoVector", () => {
     expect(Buffer.from(two).toString()).toBe("def\0");
   });
 
+  it("finds the one byte that is not zero, wherever it is", () => {
+    const bytes = [512, 4095, 4096, 4097, 70_000].map((length) => new Uint8Array(length));
+    const vector = new IoVector();
+    expect(vector.isZero()).toBe(true);
+    for (const piece of bytes) vector.add(Number(addressOf(piece)), piece.length);
+    expect(vector.isZero()).toBe(true);
+    for (const piece of bytes) {
+      for (const at of [0, 1, 511, 4094, 4095, 4096, piece.length - 1]) {
+        if (at >= piece.length) continue;
+        piece[at] = 1;
+        expect(vector.isZero()).toBe(false);
+        piece[at] = 0;
+      }
+    }
+    expect(vector.isZero()).toBe(true);
+  });
+
   it("refuses what is no piece of memory", () => {
     const invalid = expect.objectContaining({ code: "INVALID_ARGUMENT" });
     const vector = new IoVector();

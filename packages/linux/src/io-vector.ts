@@ -1,5 +1,6 @@
 import { iovec } from "./abi/file.js";
 import { BatonError } from "./errors.js";
+import { addressOf, libc } from "./native.js";
 import { anInt } from "./validate.js";
 import { IOV_MAX } from "./vectors.js";
 
@@ -7,6 +8,18 @@ import { IOV_MAX } from "./vectors.js";
 const HALVES = iovec.size / 4;
 const BASE = iovec.iov_base / 4;
 const LENGTH = iovec.iov_len / 4;
+
+type Compare = (a: number, b: number, length: number) => number;
+let compare: Compare | undefined;
+
+/** What a piece is compared with. */
+const ZEROES = new Uint8Array(4096);
+let zeroes = 0;
+
+function zeroesAt(): number {
+  if (zeroes === 0) zeroes = Number(addressOf(ZEROES));
+  return zeroes;
+}
 
 /**
  * A reusable `struct iovec` array for hot loops: pieces of memory are packed as they are added, without objects or
@@ -91,6 +104,20 @@ export class IoVector {
     this.#lastEnd = this.#count === 0 ? 0 : this.#get(last + BASE) + this.#lastLength;
   }
 
+  /** Whether all bytes of the pieces are zero; looks no further than the first that is not. They must be mapped. */
+  isZero(): boolean {
+    compare ??= libc<Compare>("int memcmp(uintptr_t, uintptr_t, size_t)");
+    for (let piece = 0; piece < this.#count; piece++) {
+      const at = this.#get(piece * HALVES + BASE);
+      const length = this.#get(piece * HALVES + LENGTH);
+      const first = Math.min(length, ZEROES.length);
+      if (compare(at, zeroesAt(), first) !== 0) return false;
+      // What follows repeats the zeroes before it.
+      if (length > first && compare(at, at + first, length - first) !== 0) return false;
+    }
+    return true;
+  }
+
   #putLength(piece: number, length: number): void {
     const at = piece * HALVES + LENGTH;
     this.#halves[at] = length;
@@ -104,6 +131,10 @@ export class IoVector {
   /** Takes `bytes` off the front, which a call has moved: the rest moves to the start of the array. */
   advance(bytes: number): void {
     let left = anInt(bytes, "bytes", 0, this.#byteLength);
+    if (left === this.#byteLength) {
+      this.clear();
+      return;
+    }
     this.#byteLength -= left;
     let first = 0;
     for (; first < this.#count; first++) {
@@ -113,7 +144,6 @@ export class IoVector {
     }
     this.#halves.copyWithin(0, first * HALVES, this.#count * HALVES);
     this.#count -= first;
-    if (this.#count === 0) this.clear();
     if (left === 0) return;
     const address = this.#get(BASE) + left;
     this.#halves[BASE] = address;
