@@ -52,7 +52,7 @@ export class StateReader {
   integer(field: string, min: number, max: number): number {
     const value = this.#fields[field];
     if (typeof value !== "number" || !Number.isInteger(value) || value < min || value > max) {
-      throw this.error(field, `must be ${min} to ${max}, not ${String(value)}`);
+      throw this.error(field, `must be ${min} to ${max}, not ${shown(value)}`);
     }
     return value;
   }
@@ -60,14 +60,14 @@ export class StateReader {
   bits(field: string, width = 64): bigint {
     const value = this.#fields[field];
     if (typeof value !== "bigint" || value < 0n || value >> BigInt(width) !== 0n) {
-      throw this.error(field, `must be an unsigned number of ${width} bits, not ${String(value)}`);
+      throw this.error(field, `must be an unsigned number of ${width} bits, not ${shown(value)}`);
     }
     return value;
   }
 
   boolean(field: string): boolean {
     const value = this.#fields[field];
-    if (typeof value !== "boolean") throw this.error(field, `must be true or false, not ${String(value)}`);
+    if (typeof value !== "boolean") throw this.error(field, `must be true or false, not ${shown(value)}`);
     return value;
   }
 
@@ -106,4 +106,9 @@ export class StateReader {
   #at(field: string): string {
     return this.#path === "" ? field : `${this.#path}/${field}`;
   }
+}
+
+/** A value for a message: an object may have no text, or throw when it is asked for it. */
+function shown(value: unknown): string {
+  return typeof value === "object" || typeof value === "function" ? "an object" : String(value);
 }
