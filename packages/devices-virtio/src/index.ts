@@ -8,7 +8,9 @@
 export type { BalloonInfo } from "./balloon/device.js";
 export type { BalloonStatistics } from "./balloon/statistics.js";
 export { type VirtioBalloonOptions, virtioBalloon } from "./balloon/virtio-balloon.js";
-export type { BlkInfo, ErrorPolicy } from "./blk/device.js";
+export type { BlkInfo } from "./blk/device.js";
+export type { Aio } from "./blk/image/ring.js";
+export type { DetectZeroes, ErrorPolicy } from "./blk/options.js";
 export type { BlkOperationStatistics, BlkStatisticsSnapshot } from "./blk/statistics.js";
 export { type VirtioBlkOptions, virtioBlk } from "./blk/virtio-blk.js";
 // For those who build devices and machines.
@@ -56,7 +58,6 @@ export {
   VIRTIO_F_RING_PACKED,
 } from "./queue/features.js";
 export type {
-  Completion,
   InFlightState,
   PackedQueueState,
   QueueLayout,
@@ -70,4 +71,6 @@ export { type VirtioRngOptions, virtioRng } from "./rng/virtio-rng.js";
 export { VirtioMmioDevice, type VirtioMmioOptions } from "./transport/mmio/device.js";
 export { MMIO_LENGTH } from "./transport/mmio/layout.js";
 export type { QuiesceReport } from "./transport/mmio/service.js";
+export type { VhostVsockInfo } from "./vsock/vhost-device.js";
+export { type VhostVsockOptions, vhostVsock } from "./vsock/vhost-vsock.js";
 export { type VirtioVsockOptions, virtioVsock } from "./vsock/virtio-vsock.js";

@@ -19,12 +19,27 @@ describe("-drive", () => {
   });
 
   it.each([
+    ["aio=io_uring,cache.direct=on,detect-zeroes=unmap", { aio: "io_uring", direct: true, detectZeroes: "unmap" }],
+    ["aio=threads,cache=none", { aio: "threads", direct: true }],
+    ["aio=off,detect-zeroes=off", { aio: "threads", detectZeroes: "off" }],
+    // The choice is the kernel's.
+    ["aio=native,direct=on", { direct: true }],
+  ])("reads how requests are carried out: %s", (text, wanted) => {
+    expect(parseDrive("drive", `id=a,file=/x,${text}`)).toEqual({
+      ...{ id: "a", path: "/x", readOnly: false, limits: {}, ...wanted },
+    });
+  });
+
+  it.each([
     ["file=/x", /needs id=/],
     ["id=a", /'a' needs file=/],
     ["id=a,file=/x,format=qcow2", /format=qcow2 is none of raw/],
     ["id=a,file=/x,if=pflash", /if=pflash is none of none/],
     ["id=a,file=/x,aio=native,direct=off", /aio=native needs direct=on/],
     ["id=a,file=/x,aio=off,direct=on", /direct=on cannot be used with aio=off/],
+    ["id=a,file=/x,overlay=/y,aio=io_uring", /overlay= cannot be used with aio=io_uring/],
+    ["id=a,file=/x,aio=posix", /aio=posix is none of off, threads, native, io_uring/],
+    ["id=a,file=/x,detect-zeroes=yes", /detect-zeroes=yes is none of off, on, unmap/],
     ["id=a,file=/x,throttling.iops-total=1000001", /whole number from 0 to 1000000/],
     ["id=a,file=/x,rerror=enospc", /a read does not fill a disk/],
     ["id=a,file=/x,colour=red", /unknown sub-option 'colour'/],

@@ -1,10 +1,21 @@
-import type { ErrorPolicy, VirtioBlkOptions } from "@baton/devices-virtio";
+import type { DetectZeroes, ErrorPolicy, VirtioBlkOptions } from "@baton/devices-virtio";
 import { checkKeys, optionError, parseBool, parseInteger, parseSubOptions } from "./grammar.js";
 
 /** A `-drive`: what a disk is made of, but for the device in front of it. */
 export type DriveOption = Pick<
   VirtioBlkOptions,
-  "id" | "path" | "overlay" | "readOnly" | "direct" | "discard" | "serial" | "limits" | "readError" | "writeError"
+  | "id"
+  | "path"
+  | "overlay"
+  | "readOnly"
+  | "direct"
+  | "aio"
+  | "discard"
+  | "detectZeroes"
+  | "serial"
+  | "limits"
+  | "readError"
+  | "writeError"
 >;
 
 const KEYS: readonly string[] = [
@@ -15,11 +26,13 @@ const KEYS: readonly string[] = [
   "unit",
   "readonly",
   "direct",
+  "cache.direct",
   "throttling.iops-total",
   "throttling.bps-total",
   "aio",
   "media",
   "discard",
+  "detect-zeroes",
   "format",
   "cache",
   "serial",
@@ -36,6 +49,11 @@ const directOfCache: Readonly<Record<string, boolean>> = {
   none: true,
   directsync: true,
 };
+
+/** Who carries requests out: `native` leaves the choice, as nothing here is Linux's older asynchronous I/O. */
+const aios = { off: "threads", threads: "threads", native: undefined, io_uring: "io_uring" } as const;
+
+const zeroes: Readonly<Record<string, DetectZeroes>> = { off: "off", on: "on", unmap: "unmap" };
 
 const policies: Readonly<Record<string, ErrorPolicy>> = {
   report: "report",
@@ -66,12 +84,18 @@ export function parseDrive(option: string, text: string): DriveOption {
   one("format", { raw: true });
   const media = one("media", { disk: "disk", cdrom: "cdrom" });
   const discard = one("discard", { unmap: true, on: true, ignore: false, off: false });
-  const aio = one("aio", { off: "off", threads: "threads", native: "native", io_uring: "io_uring" });
-  const direct = bool("direct") ?? one("cache", directOfCache);
-  if (aio === "native" && direct === false) throw optionError(option, "aio=native needs direct=on");
-  if (aio === "off" && direct === true) throw optionError(option, "direct=on cannot be used with aio=off");
+  const detectZeroes = one("detect-zeroes", zeroes);
+  const aio = one("aio", aios);
+  const direct = bool("direct") ?? bool("cache.direct") ?? one("cache", directOfCache);
+  if (pairs.get("aio") === "native" && direct === false) throw optionError(option, "aio=native needs direct=on");
+  if (pairs.get("aio") === "off" && direct === true) {
+    throw optionError(option, "direct=on cannot be used with aio=off");
+  }
   const overlay = pairs.get("overlay");
   if (overlay !== undefined && direct) throw optionError(option, "overlay= cannot be used with direct=on");
+  if (overlay !== undefined && aio === "io_uring") {
+    throw optionError(option, "overlay= cannot be used with aio=io_uring");
+  }
   const readOnly = bool("readonly") ?? media === "cdrom";
   const limit = (key: string, max: number) =>
     pairs.has(key) ? parseInteger(option, key, pairs.get(key) as string, 0, max) : undefined;
@@ -87,7 +111,9 @@ export function parseDrive(option: string, text: string): DriveOption {
     ...(overlay !== undefined && { overlay }),
     readOnly,
     ...(direct !== undefined && { direct }),
+    ...(aio !== undefined && { aio }),
     ...(discard !== undefined && { discard }),
+    ...(detectZeroes !== undefined && { detectZeroes }),
     ...(serial !== undefined && { serial }),
     ...(readError !== undefined && { readError }),
     ...(writeError !== undefined && { writeError }),

@@ -1,4 +1,4 @@
 export default {
   includes: ["linux/fs.h"],
-  constants: ["BLKDISCARD", "BLKZEROOUT", "BLKSSZGET", "BLKPBSZGET"],
+  constants: ["BLKDISCARD", "BLKZEROOUT", "BLKSSZGET", "BLKPBSZGET", "BLKGETSIZE64"],
 };

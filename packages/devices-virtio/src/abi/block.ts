@@ -4,3 +4,4 @@ export const BLKDISCARD = 0x1277;
 export const BLKZEROOUT = 0x127f;
 export const BLKSSZGET = 0x1268;
 export const BLKPBSZGET = 0x127b;
+export const BLKGETSIZE64 = 0x80081272;

@@ -5,7 +5,7 @@ import { StateReader } from "../device/state.js";
 import type { Chain, ChainState } from "../queue/chain.js";
 import type { VirtQueue } from "../queue/queue.js";
 import { BALLOON_PAGE, discardRange, pageRanges } from "./pages.js";
-import { type BalloonStatistics, parseStatistics, STATISTICS_BYTES } from "./statistics.js";
+import { type BalloonStatistics, parseStatistics, readStatistics, STATISTICS_BYTES } from "./statistics.js";
 
 /** Feature bits of a balloon (virtio 1.2, 5.5.3). */
 const VIRTIO_BALLOON_F_STATS_VQ = 1;
@@ -167,9 +167,11 @@ export class BalloonDevice implements VirtioDevice {
     this.#data.setUint32(CONFIG_NUM_PAGES, reader.integer("target", 0, 0xffff_ffff), true);
     this.#data.setUint32(CONFIG_ACTUAL, reader.integer("actual", 0, 0xffff_ffff), true);
     this.#lastUpdate = reader.integer("lastUpdate", 0, Number.MAX_SAFE_INTEGER);
-    const statistics = reader.raw("statistics");
-    this.#statistics = typeof statistics === "object" && statistics !== null ? (statistics as BalloonStatistics) : {};
-    this.#heldState = (reader.raw("held") ?? undefined) as ChainState | undefined;
+    this.#statistics = readStatistics(reader.object("statistics"));
+    const held = reader.raw("held");
+    // The queue checks what is in it.
+    if (held !== null) reader.object("held");
+    this.#heldState = held === null ? undefined : (held as ChainState);
   }
 
   command(name: string, args: unknown): unknown {

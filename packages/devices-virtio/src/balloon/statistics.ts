@@ -1,3 +1,5 @@
+import type { StateReader } from "../device/state.js";
+
 /** What a guest says about its memory (virtio 1.2, 5.5.6.3), by QEMU's names; bytes, or counts of events. */
 export type BalloonStatistics = Readonly<Record<string, bigint>>;
 
@@ -26,5 +28,12 @@ export function parseStatistics(bytes: Uint8Array): BalloonStatistics {
     const name = TAGS[data.getUint16(at, true)];
     if (name !== undefined) found[name] = data.getBigUint64(at + 2, true);
   }
+  return found;
+}
+
+/** Statistics of a state that was not made in this process: names that are not known are left out. */
+export function readStatistics(state: StateReader): BalloonStatistics {
+  const found: Record<string, bigint> = {};
+  for (const name of TAGS) if (state.raw(name) !== undefined) found[name] = state.bits(name);
   return found;
 }

@@ -1,14 +1,11 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type Fd, O_RDONLY, O_RDWR, open } from "@baton/linux";
+import { O_RDONLY } from "@baton/linux";
 import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
-import { BlkDriver } from "../../test/support/blk-driver.js";
-import { MmioBench } from "../../test/support/mmio-bench.js";
-import { features } from "../../test/support/world.js";
+import { DISK_BYTES, DISK_FEATURES, DISK_SECTORS, type DiskChanges, Disks, range } from "../../test/support/disks.js";
 import type { BlkInfo, BlkStatisticsSnapshot } from "../index.js";
-import type { BlkDeviceOptions } from "./device.js";
 import {
   VIRTIO_BLK_T_IN as IN,
   VIRTIO_BLK_S_IOERR as IOERR,
@@ -21,52 +18,17 @@ import {
   VIRTIO_BLK_T_WRITE_ZEROES,
 } from "./request.js";
 
-const MODULE = new URL("../devices.ts", import.meta.url).href;
-const SIZE = 1 << 20;
-const SECTORS = SIZE / 512;
-/** SEG_MAX, BLK_SIZE, FLUSH, TOPOLOGY, CONFIG_WCE, DISCARD, WRITE_ZEROES. */
-const FEATURES = (1n << 2n) | (1n << 6n) | (1n << 9n) | (1n << 10n) | (1n << 11n) | (1n << 13n) | (1n << 14n);
+/** Bytes and sectors of an image. */
+const SIZE = DISK_BYTES;
+const SECTORS = DISK_SECTORS;
+const FEATURES = DISK_FEATURES;
 const STATUS_NEEDS_RESET = 0x40;
 
-const directory = mkdtempSync(join(tmpdir(), "baton-blk-"));
-const fds: Fd[] = [];
-const benches: MmioBench[] = [];
-afterEach(() => {
-  for (const bench of benches.splice(0)) bench.close();
-  for (const fd of fds.splice(0)) fd.close();
-});
-afterAll(() => rmSync(directory, { recursive: true }));
-
-function image(path = join(directory, "disk.img")): string {
-  writeFileSync(path, new Uint8Array(SIZE).fill(7));
-  return path;
-}
-
-/** A device on an image with a driver that is up. */
-async function disk(changes: Partial<BlkDeviceOptions> & { path?: string; flags?: number; bits?: bigint } = {}) {
-  const { path = image(), flags = O_RDWR, bits = FEATURES, ...options } = changes;
-  const fd = open(path, flags);
-  fds.push(fd);
-  const device: BlkDeviceOptions = {
-    ...{ image: { kind: "raw", fd: fd.raw, bufferedFd: -1 }, path, direct: false, readOnly: false },
-    ...{ queues: 1, queueSize: 64, serial: "SERIAL", discard: true, readError: "report", writeError: "enospc" },
-    ...{ limits: {}, ...options },
-  };
-  const bench = await MmioBench.make({ module: MODULE, factory: "createBlkDevice", options: device, queues: 1 });
-  benches.push(bench);
-  bench.start(bits, features({ eventIndex: true, indirect: true }), [0]);
-  return { bench, driver: new BlkDriver(bench), path };
-}
-
-/** A discard or write-zeroes segment. */
-function range(sector: number, sectors: number, flags = 0): Uint8Array {
-  const bytes = new Uint8Array(16);
-  const data = new DataView(bytes.buffer);
-  data.setBigUint64(0, BigInt(sector), true);
-  data.setUint32(8, sectors, true);
-  data.setUint32(12, flags, true);
-  return bytes;
-}
+const disks = new Disks(tmpdir());
+const { directory } = disks;
+const disk = (changes: DiskChanges = {}) => disks.open(changes);
+afterEach(() => disks.close());
+afterAll(() => disks.remove());
 
 describe("a disk", () => {
   it("reads and writes", async () => {
@@ -83,6 +45,27 @@ describe("a disk", () => {
     const { driver } = await disk();
     const { data } = driver.run(VIRTIO_BLK_T_GET_ID, 0, 20);
     expect(Buffer.from(data).toString("latin1").replace(/\0+$/, "")).toBe("SERIAL");
+  });
+
+  it("writes no more than its serial number, however much room there is for it", async () => {
+    const { bench, driver } = await disk();
+    const [header, end, room] = [0x110_0000, 0x110_1000, 0x200_0000];
+    bench.memory.writeU32(header, VIRTIO_BLK_T_GET_ID);
+    bench.memory.fill(room, 4096, 0x55);
+    // The same 32 MiB over and over, almost 2 GiB in all.
+    const parts = Array.from({ length: 60 }, () => ({ gpa: room, length: 32 << 20, writable: true }));
+    const whole = [{ gpa: header, length: 16, writable: false }, ...parts, { gpa: end, length: 1, writable: true }];
+    bench.drivers[0]?.add(whole);
+    const dirty = bench.block.dirty.reader("test");
+    bench.kick(0);
+    bench.settle();
+    expect(bench.drivers[0]?.rings.take()).toMatchObject({ length: 20 });
+    expect(bench.memory.readU8(end)).toBe(OK);
+    expect(Buffer.from(bench.memory.read(room, 24)).toString("latin1")).toBe(`SERIAL${"\0".repeat(14)}UUUU`);
+    // The page of the name, that of the status, and what the queue needs.
+    expect(dirty.count()).toBeLessThan(8);
+    dirty.close();
+    expect(driver.run(VIRTIO_BLK_T_GET_ID, 0, 19).status).toBe(IOERR);
   });
 
   it("fills with zeroes, and gives discarded space back", async () => {
@@ -239,10 +222,8 @@ describe("when the host fails", () => {
       expect(answers.every(({ status }) => status === OK)).toBe(true);
       const bytes = readFileSync(path);
       for (let i = 0; i < answers.length; i++) expect(bytes[i * 4096]).toBe(i + 1);
-      bench.close();
-      benches.splice(0);
-      for (const fd of fds.splice(0)) fd.close();
     } finally {
+      disks.close();
       execFileSync("umount", [mount]);
     }
   });
@@ -250,17 +231,15 @@ describe("when the host fails", () => {
 
 describe("a disk's state", () => {
   it("goes on in another device, requests in the ring included", async () => {
-    const { driver, bench, path } = await disk();
+    const first = await disk();
+    const { driver, path } = first;
     expect(driver.run(OUT, 0, new Uint8Array(512).fill(1)).status).toBe(OK);
     const late = driver.add(OUT, 1, new Uint8Array(512).fill(2));
-    bench.drivers[0]?.rings.publish();
-    const next = await bench.moved(bench.save());
-    benches.splice(0, 1, next);
-    driver.bench = next;
+    first.bench.drivers[0]?.rings.publish();
+    const { bench } = await disks.move(first, {});
     expect(late.status).toBe(-1);
-    next.call("resume");
-    next.settle();
-    driver.collect();
+    bench.call("resume");
+    driver.await([late]);
     expect(late.status).toBe(OK);
     expect([readFileSync(path)[0], readFileSync(path)[512]]).toEqual([1, 2]);
   });

@@ -35,7 +35,7 @@ export class BlkStatistics {
   }
 
   /** Counts requests that one system call has carried out. */
-  countRun(operation: "read" | "write", run: readonly { readonly length: number }[], timeNs: number): void {
+  countRun(operation: "read" | "write" | "flush", run: readonly { readonly length: number }[], timeNs: number): void {
     const kind = this.#kinds[operation];
     for (const { length } of run) kind.bytes += length;
     kind.operations += run.length;

@@ -3,8 +3,9 @@ import type { VirtioDeviceDescription } from "../device/description.js";
 import type { RingFeatures } from "../device/features.js";
 import type { RateLimitOptions } from "../device/rate-limit.js";
 import { BLK_ID_BYTES, BLK_MAX_QUEUE_SIZE, BLK_MAX_QUEUES } from "./config.js";
-import type { BlkDeviceOptions, ErrorPolicy } from "./device.js";
 import { openImageFiles } from "./image/files.js";
+import type { Aio } from "./image/ring.js";
+import type { BlkDeviceOptions, DetectZeroes, ErrorPolicy } from "./options.js";
 
 /** Options of {@link virtioBlk}. */
 export interface VirtioBlkOptions {
@@ -19,6 +20,12 @@ export interface VirtioBlkOptions {
   readonly readOnly?: boolean;
   /** Goes past the host's page cache (O_DIRECT). */
   readonly direct?: boolean;
+  /**
+   * How reads, writes and flushes are carried out: one after the other in the device's thread (`threads`), or by the
+   * kernel while that goes on (`io_uring`; not with an overlay). Unless given `io_uring` for a `direct` image, if the
+   * kernel has it, and `threads` for others.
+   */
+  readonly aio?: Aio;
   /** Queues, for a guest with several vCPUs; 1 to 32, 1 unless given. */
   readonly queues?: number;
   /** Descriptors of each queue, a power of two from 4 to 1024; 256 unless given. */
@@ -27,6 +34,8 @@ export interface VirtioBlkOptions {
   readonly serial?: string;
   /** Whether the guest's discards give space back; they do unless said otherwise. */
   readonly discard?: boolean;
+  /** What becomes of a write of nothing but zeroes: `off` unless given. `unmap` gives space back if `discard` does. */
+  readonly detectZeroes?: DetectZeroes;
   /** What a failed read leads to: `report` unless given. */
   readonly readError?: ErrorPolicy;
   /** What a failed write leads to: `enospc` unless given. */
@@ -38,7 +47,10 @@ export interface VirtioBlkOptions {
   readonly shared?: boolean;
 }
 
-/** A disk on a raw image. Errors: `INVALID_ARGUMENT`; when the machine is made those of {@link openImageFiles}. */
+/**
+ * A disk on a raw image. Errors: `INVALID_ARGUMENT`; when the machine is made `IMAGE_OPEN`, `IMAGE_LOCKED`,
+ * `OVERLAY_FORMAT`, `OVERLAY_BASE`, and `IO_URING_UNAVAILABLE` where `aio` asks for what the kernel does not have.
+ */
 export function virtioBlk(options: VirtioBlkOptions): VirtioDeviceDescription {
   const { id, queues = 1, queueSize = 256, serial = id.slice(0, BLK_ID_BYTES) } = options;
   if (!Number.isInteger(queues) || queues < 1 || queues > BLK_MAX_QUEUES) {
@@ -58,6 +70,9 @@ export function virtioBlk(options: VirtioBlkOptions): VirtioDeviceDescription {
   }
   if (options.overlay !== undefined && (options.direct || options.readOnly)) {
     throw new BatonError("INVALID_ARGUMENT", `${id}: an overlay can be neither direct nor read-only`);
+  }
+  if (options.overlay !== undefined && options.aio === "io_uring") {
+    throw new BatonError("INVALID_ARGUMENT", `${id}: io_uring is not for overlays`);
   }
   return {
     kind: "virtio",
@@ -79,6 +94,7 @@ export function virtioBlk(options: VirtioBlkOptions): VirtioDeviceDescription {
         queueSize,
         serial,
         discard: options.discard ?? true,
+        detectZeroes: options.detectZeroes ?? "off",
         readError: options.readError ?? "report",
         writeError: options.writeError ?? "enospc",
         limits: options.limits ?? {},

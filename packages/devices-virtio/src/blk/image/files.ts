@@ -16,6 +16,7 @@ import {
 import type { OpenOrFind } from "../../device/description.js";
 import type { ImageOptions } from "./open.js";
 import { readOverlayHeader, writeOverlayHeader } from "./overlay-format.js";
+import type { Aio } from "./ring.js";
 
 /** Which files a disk is made of. */
 export interface ImageFiles {
@@ -27,6 +28,8 @@ export interface ImageFiles {
   readonly readOnly: boolean;
   readonly direct: boolean;
   readonly shared: boolean;
+  /** How a raw image's requests are carried out; io_uring where the kernel has it for `direct` ones unless given. */
+  readonly aio?: Aio;
 }
 
 /** Opened files with what the device's thread makes an image of. */
@@ -63,7 +66,7 @@ function openRaw(files: ImageFiles, openOrFind: OpenOrFind, keep: (fd: Fd) => Fd
   const bufferedFd = direct
     ? keep(openOrFind("image-buffered", id, () => openLocked(id, path, access, undefined))).raw
     : -1;
-  return { kind: "raw", fd: fd.raw, bufferedFd };
+  return { kind: "raw", fd: fd.raw, bufferedFd, aio: files.aio ?? (direct ? "prefer-io_uring" : "threads") };
 }
 
 function openOverlay(files: ImageFiles, openOrFind: OpenOrFind, keep: (fd: Fd) => Fd): ImageOptions {

@@ -30,7 +30,7 @@ function disk(
       for (const fd of opened.fds) fd.close();
     },
     close() {
-      image.close();
+      image.flush();
       for (const fd of opened.fds) fd.close();
     },
   };

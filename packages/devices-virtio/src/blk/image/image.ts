@@ -21,8 +21,16 @@ export interface BlockImage {
   discard(offset: number, length: number): number;
   /** Makes a range read as zeroes; `mayUnmap` allows to give its space back. */
   writeZeroes(offset: number, length: number, mayUnmap: boolean): number;
-  /** Looks how large the image is now, or makes it so large; the new size in bytes. Throws. */
+  /**
+   * Looks how large the image is now, or makes it so large; the new size in bytes. Throws `BLOCK_RESIZE`, and has then
+   * changed nothing.
+   */
   resize(size?: number): number;
-  /** Lets go of what it made itself; descriptors that it was given stay open. */
-  close(): void;
+  /** What its files do not say: plain data. */
+  save(): unknown;
+  /**
+   * Looks at its files anew, which another image has written meanwhile, and takes what that has saved; writes nothing.
+   * Throws `DEVICE_STATE` with the disk's id.
+   */
+  load(id: string, state: unknown): void;
 }

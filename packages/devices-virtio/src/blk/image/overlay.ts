@@ -1,4 +1,7 @@
 import {
+  BatonError,
+  errnoMessage,
+  errnoName,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   fallocate,
@@ -10,16 +13,18 @@ import {
   tryPwritev,
   writeAll,
 } from "@baton/linux";
+import { StateReader } from "../../device/state.js";
 import type { BlockImage } from "./image.js";
 import {
   OVERLAY_BITMAP,
   OVERLAY_CLUSTER,
   OVERLAY_DATA,
+  OVERLAY_MAX_SIZE,
   type OverlayHeader,
   readOverlayHeader,
   writeOverlayHeader,
 } from "./overlay-format.js";
-import { attempt, zeroRest } from "./raw.js";
+import { attempt, setFileSize, zeroRest } from "./raw.js";
 import { moveAll, splitOff } from "./vectored.js";
 
 /** What an overlay is opened with. */
@@ -30,7 +35,12 @@ export interface OverlayOptions {
   readonly baseFd: number;
 }
 
-/** Bits of the bitmap that are written at once. */
+/** What an overlay saves: blocks of its bitmap that are not in its file yet. */
+export interface OverlayState {
+  readonly bitmap: readonly { readonly block: number; readonly bits: Uint8Array }[];
+}
+
+/** Bytes of the bitmap that are written at once. */
 const BITMAP_BLOCK = 4096;
 
 /**
@@ -42,6 +52,7 @@ export class OverlayImage implements BlockImage {
   readonly physicalBlockSize = 4096;
   readonly #fd: number;
   readonly #baseFd: number;
+  readonly #path: string;
   #header: OverlayHeader;
   #bitmap: Uint8Array;
   readonly #dirty = new Set<number>();
@@ -51,9 +62,9 @@ export class OverlayImage implements BlockImage {
   constructor({ fd, path, baseFd }: OverlayOptions) {
     this.#fd = fd;
     this.#baseFd = baseFd;
+    this.#path = path;
     this.#header = readOverlayHeader(fd, path);
-    this.#bitmap = new Uint8Array(bitmapBytes(this.#header.size));
-    pread(fd, this.#bitmap, OVERLAY_BITMAP);
+    this.#bitmap = readBitmap(fd, this.#header.size);
   }
 
   get size(): number {
@@ -88,8 +99,7 @@ export class OverlayImage implements BlockImage {
       fdatasync(this.#fd);
       if (this.#dirty.size === 0) return;
       for (const block of this.#dirty) {
-        const at = block * BITMAP_BLOCK;
-        writeAll(this.#fd, this.#bitmap.subarray(at, at + BITMAP_BLOCK), OVERLAY_BITMAP + at);
+        writeAll(this.#fd, this.#block(block), OVERLAY_BITMAP + block * BITMAP_BLOCK);
       }
       fdatasync(this.#fd);
       this.#dirty.clear();
@@ -117,19 +127,63 @@ export class OverlayImage implements BlockImage {
   }
 
   resize(size = this.size): number {
+    if (size === this.size) return size;
+    const { baseSize } = this.#header;
+    // What lies beyond it would be the base's again when the disk grows later.
+    if (size < baseSize) {
+      throw new BatonError(
+        "BLOCK_RESIZE",
+        `the base of the overlay has ${baseSize} bytes, its disk cannot have ${size}`,
+      );
+    }
+    if (size > OVERLAY_MAX_SIZE) {
+      throw new BatonError("BLOCK_RESIZE", `an overlay has at most ${OVERLAY_MAX_SIZE} bytes, not ${size}`);
+    }
     const flushed = this.flush();
-    if (flushed < 0) throw new Error(`flush: ${flushed}`);
+    if (flushed < 0) {
+      const why = `${errnoMessage(-flushed)} (${errnoName(-flushed)})`;
+      throw new BatonError("BLOCK_RESIZE", `what was written before cannot be made durable: ${why}`);
+    }
+    const grows = size > this.size;
+    if (grows) setFileSize(this.#fd, OVERLAY_DATA + size, size);
+    const header = { ...this.#header, size };
+    writeOverlayHeader(this.#fd, header);
+    this.#header = header;
+    // A file that stays too long does no harm.
+    if (!grows) attempt(() => ftruncate(this.#fd, OVERLAY_DATA + size));
     const bitmap = new Uint8Array(bitmapBytes(size));
     bitmap.set(this.#bitmap.subarray(0, bitmap.length));
     this.#bitmap = bitmap;
-    this.#header = { ...this.#header, size };
-    writeOverlayHeader(this.#fd, this.#header);
-    ftruncate(this.#fd, OVERLAY_DATA + size);
     return size;
   }
 
-  close(): void {
-    this.flush();
+  save(): OverlayState {
+    const blocks = [...this.#dirty].sort((a, b) => a - b);
+    return { bitmap: blocks.map((block) => ({ block, bits: this.#block(block).slice() })) };
+  }
+
+  load(id: string, state: unknown): void {
+    const header = readOverlayHeader(this.#fd, this.#path);
+    const bitmap = readBitmap(this.#fd, header.size);
+    const most = Math.ceil(bitmap.length / BITMAP_BLOCK);
+    const blocks = new StateReader(id, state, "device/image").list("bitmap", most, (element, path) => {
+      const reader = new StateReader(id, element, path);
+      return { block: reader.integer("block", 0, most - 1), bits: reader.bytes("bits", BITMAP_BLOCK) };
+    });
+    this.#header = header;
+    this.#bitmap = bitmap;
+    this.#dirty.clear();
+    // Bits only become set: those in the file count as well.
+    for (const { block, bits } of blocks) {
+      const into = this.#block(block);
+      for (let i = 0; i < Math.min(bits.length, into.length); i++) into[i] = (into[i] as number) | (bits[i] as number);
+      this.#dirty.add(block);
+    }
+  }
+
+  /** A part of the bitmap that is written at once. */
+  #block(block: number): Uint8Array {
+    return this.#bitmap.subarray(block * BITMAP_BLOCK, (block + 1) * BITMAP_BLOCK);
   }
 
   #has(cluster: number): boolean {
@@ -177,6 +231,12 @@ export class OverlayImage implements BlockImage {
       this.#dirty.add(Math.floor(byte / BITMAP_BLOCK));
     }
   }
+}
+
+function readBitmap(fd: number, size: number): Uint8Array {
+  const bitmap = new Uint8Array(bitmapBytes(size));
+  pread(fd, bitmap, OVERLAY_BITMAP);
+  return bitmap;
 }
 
 function bitmapBytes(size: number): number {

@@ -2,6 +2,8 @@ import {
   BatonError,
   EINVAL,
   EOPNOTSUPP,
+  errnoMessage,
+  errnoName,
   FALLOC_FL_KEEP_SIZE,
   FALLOC_FL_PUNCH_HOLE,
   FALLOC_FL_ZERO_RANGE,
@@ -11,7 +13,6 @@ import {
   ftruncate,
   type IoVector,
   ioctl,
-  lseek,
   memset,
   S_IFBLK,
   S_IFMT,
@@ -19,9 +20,10 @@ import {
   tryPwritev,
   writeAll,
 } from "@baton/linux";
-import { BLKDISCARD, BLKPBSZGET, BLKSSZGET, BLKZEROOUT } from "../../abi/block.js";
+import { BLKDISCARD, BLKGETSIZE64, BLKPBSZGET, BLKSSZGET, BLKZEROOUT } from "../../abi/block.js";
 import type { BlockImage } from "./image.js";
-import { moveAll } from "./vectored.js";
+import type { Aio } from "./ring.js";
+import { moveAll, type VectoredCall } from "./vectored.js";
 
 const SECTOR = 512;
 /** What is written at once where zeroes must be written by hand. */
@@ -32,6 +34,8 @@ export interface RawImageOptions {
   readonly fd: number;
   /** The same file without O_DIRECT, for requests that do not meet its rules; -1 where `fd` has none. */
   readonly bufferedFd: number;
+  /** How reads and writes are carried out; `prefer-io_uring` where the kernel has it. `threads` unless given. */
+  readonly aio?: Aio | "prefer-io_uring";
 }
 
 /** A file or block device whose bytes are the disk's. */
@@ -59,15 +63,19 @@ export class RawImage implements BlockImage {
   }
 
   read(vector: IoVector, offset: number): number {
-    const result = moveAll(tryPreadv, this.#fd, vector, offset, zeroRest);
-    if (result !== -EINVAL || this.#bufferedFd < 0) return result;
-    return moveAll(tryPreadv, this.#bufferedFd, vector, offset, zeroRest);
+    return this.#move(tryPreadv, vector, offset, zeroRest);
   }
 
   write(vector: IoVector, offset: number): number {
-    const result = moveAll(tryPwritev, this.#fd, vector, offset);
+    return this.#move(tryPwritev, vector, offset);
+  }
+
+  #move(call: VectoredCall, vector: IoVector, offset: number, atEnd?: (vector: IoVector) => number): number {
+    const end = offset + vector.byteLength;
+    const result = moveAll(call, this.#fd, vector, offset, atEnd);
     if (result !== -EINVAL || this.#bufferedFd < 0) return result;
-    return moveAll(tryPwritev, this.#bufferedFd, vector, offset);
+    // A part of it may have been moved before.
+    return moveAll(call, this.#bufferedFd, vector, end - vector.byteLength, atEnd);
   }
 
   flush(): number {
@@ -95,21 +103,32 @@ export class RawImage implements BlockImage {
   }
 
   resize(size?: number): number {
-    if (size !== undefined && !this.#isDevice) ftruncate(this.#fd, size);
     const measured = this.#measure();
-    if (size !== undefined && measured < size) {
-      throw new BatonError("BLOCK_RESIZE", `The block device has ${measured} bytes, not ${size}`, {
-        hint: "A block device must be grown first, with its own tools",
-      });
+    if (size === undefined || this.#isDevice) {
+      if (size !== undefined && size > measured) {
+        throw new BatonError("BLOCK_RESIZE", `the block device has ${measured} bytes, not ${size}`, {
+          hint: "A block device must be grown first, with its own tools",
+        });
+      }
+      // As QEMU does: what was asked for is what there must be at least, and the guest gets all there is.
+      this.#size = measured;
+    } else {
+      setFileSize(this.#fd, size, size);
+      this.#size = size;
     }
-    this.#size = size ?? measured;
     return this.#size;
   }
 
-  close(): void {}
+  save(): unknown {
+    return {};
+  }
+
+  load(): void {
+    this.#size = this.#measure();
+  }
 
   #measure(): number {
-    const size = this.#isDevice ? lseek(this.#fd, 0, "end") : fstat(this.#fd).size;
+    const size = this.#isDevice ? ioctlU64(this.#fd, BLKGETSIZE64, "BLKGETSIZE64") : fstat(this.#fd).size;
     return Math.floor(Number(size) / SECTOR) * SECTOR;
   }
 
@@ -150,6 +169,17 @@ export function zeroRest({ words, count }: IoVector): number {
   return 0;
 }
 
+/** Makes a file so long, for a disk of `size` bytes. Throws `BLOCK_RESIZE`. */
+export function setFileSize(fd: number, length: number, size: number): void {
+  const result = attempt(() => ftruncate(fd, length));
+  if (result === 0) return;
+  const why = `${errnoMessage(-result)} (${errnoName(-result)})`;
+  throw new BatonError("BLOCK_RESIZE", `the image's file cannot hold ${size} bytes: ${why}`, {
+    errno: -result,
+    errnoName: errnoName(-result),
+  });
+}
+
 function clampBlock(size: number): number {
   return size >= SECTOR && size <= 1 << 16 && (size & (size - 1)) === 0 ? size : 4096;
 }
@@ -158,4 +188,10 @@ function ioctlInt(fd: number, request: number, name: string): number {
   const out = new Int32Array(1);
   ioctl(fd, request, new Uint8Array(out.buffer), name);
   return out[0] as number;
+}
+
+function ioctlU64(fd: number, request: number, name: string): bigint {
+  const out = new BigUint64Array(1);
+  ioctl(fd, request, new Uint8Array(out.buffer), name);
+  return out[0] as bigint;
 }
