@@ -4,22 +4,18 @@ import { BLK_ID_BYTES } from "./config.js";
 import { VIRTIO_BLK_S_OK, VIRTIO_BLK_T_GET_ID, VIRTIO_BLK_T_IN } from "./request.js";
 import type { TransferRun } from "./transfer-run.js";
 
-const SUCCESS = Uint8Array.of(VIRTIO_BLK_S_OK);
-const status = new Uint8Array(1);
-
 /** Answers a run that was moved; the driver sees it when the queue publishes what is done. */
 export function answerRun(queue: VirtQueue, { operation, transfers }: TransferRun): void {
   for (const { chain, length } of transfers) {
-    chain.write(SUCCESS, chain.writableLength - 1);
+    chain.writeU8(chain.writableLength - 1, VIRTIO_BLK_S_OK);
     queue.complete(chain, operation === "read" ? length + 1 : 1);
   }
 }
 
 /** Answers a request of a type with a status, which is the last byte of what the driver gave (virtio 1.2, 5.2.6). */
 export function answerRequest(queue: VirtQueue, chain: Chain, type: number, code: number): void {
-  status[0] = code;
   const data = chain.writableLength - 1;
-  chain.write(status, data);
+  chain.writeU8(data, code);
   queue.push(chain, written(chain, data, type, code === VIRTIO_BLK_S_OK));
 }
 

@@ -49,8 +49,6 @@ export class BlkRequests {
   readonly #operations: BlkOperations;
   readonly #ring: ImageRing | undefined;
   readonly #limit: RateLimit;
-  readonly #header = new Uint8Array(HEADER_BYTES);
-  readonly #headerWords = new Uint32Array(this.#header.buffer);
   /** Of the header read last. */
   #sector = 0;
   /** Runs by token. */
@@ -274,9 +272,8 @@ export class BlkRequests {
         "a block request has no header, or no place for the status",
       );
     }
-    chain.read(this.#header);
-    this.#sector = (this.#headerWords[2] as number) + (this.#headerWords[3] as number) * 2 ** 32;
-    return this.#headerWords[0] as number;
+    this.#sector = chain.readU32(8) + chain.readU32(12) * 2 ** 32;
+    return chain.readU32(0);
   }
 
   /** The bytes that a read or write moves, or why it does not; undefined for other requests. */

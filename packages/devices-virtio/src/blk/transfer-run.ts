@@ -4,7 +4,7 @@ import type { VirtQueue } from "../queue/queue.js";
 import { HEADER_BYTES } from "./request.js";
 
 /** The most bytes of a run, unless one request has more: what stays in a processor's cache. */
-const MAX_BYTES = 256 << 10;
+const MAX_BYTES = 128 << 10;
 
 /** A read or a write of a run. */
 export interface Transfer {

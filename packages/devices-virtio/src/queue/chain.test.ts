@@ -59,6 +59,18 @@ describe("Chain", () => {
     expect(dirty(() => chain.complete(10))).toEqual([]);
   });
 
+  it("reads fields and writes single bytes, also where they lie across pieces", () => {
+    expect([0, 1, 6].map((offset) => chain.readU32(offset))).toEqual([0x0403_0201, 0x0504_0302, 0x0a09_0807]);
+    memory.write(0x1000, Uint8Array.of(0xff, 0xff, 0xff, 0xff));
+    expect(chain.readU32(0)).toBe(0xffff_ffff);
+    expect(dirty(() => chain.writeU8(9, 7))).toEqual([7, 1]);
+    expect(dirty(() => chain.writeU8(1, 8))).toEqual([4, 1]);
+    expect([memory.readU8(0x7005), memory.readU8(0x4fff)]).toEqual([7, 8]);
+    const refused = expect.objectContaining({ code: "INVALID_ARGUMENT" });
+    for (const offset of [-1, 7, 99]) expect(() => chain.readU32(offset)).toThrow(refused);
+    for (const offset of [-1, 10]) expect(() => chain.writeU8(offset, 0)).toThrow(refused);
+  });
+
   it("marks exactly what was written through slices or pieces", () => {
     expect(dirty(() => chain.writableSlices()[0]?.set([7]))).toEqual([]);
     expect(dirty(() => chain.complete(1))).toEqual([4, 1]);

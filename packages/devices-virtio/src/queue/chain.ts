@@ -84,6 +84,28 @@ export class Chain implements ChainParts {
     return length;
   }
 
+  /** A 32-bit field of the readable part, little-endian. Throws `INVALID_ARGUMENT` where there are no four bytes. */
+  readU32(offset: number): number {
+    const first = this.readable[0];
+    if (first !== undefined && offset >= 0 && offset + 4 <= first.length) return this.#ram.readU32(first.gpa + offset);
+    const field = new Uint32Array(1);
+    if (this.read(new Uint8Array(field.buffer), offset) < 4) throw invalidRange(offset, 4);
+    return field[0] as number;
+  }
+
+  /** Writes one byte of the writable part, and marks it dirty. Throws `INVALID_ARGUMENT` where there is none. */
+  writeU8(offset: number, value: number): void {
+    let at = offset;
+    for (const { gpa, length } of this.writable) {
+      if (at >= 0 && at < length) {
+        this.#ram.memory.writeU8(gpa + at, value);
+        return;
+      }
+      at -= length;
+    }
+    throw invalidRange(offset, 1);
+  }
+
   /** Copies bytes into the writable part from `offset` on, as many as fit, and marks them dirty; returns how many. */
   write(bytes: Uint8Array, offset = 0): number {
     const length = Math.max(0, Math.min(bytes.byteLength, this.writableLength - offset));

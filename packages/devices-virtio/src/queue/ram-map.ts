@@ -103,6 +103,11 @@ export class RamMap {
     return copy;
   }
 
+  /** A 32-bit field, at any alignment. */
+  readU32(gpa: number): number {
+    return this.words(gpa, 1)[this.wordsStart] as number;
+  }
+
   #at(gpa: number): Part {
     const last = this.#last;
     if (last !== undefined && gpa >= last.start && gpa < last.end) return last;
