@@ -12,7 +12,7 @@ const ROUNDS = 3;
 const DEPTHS = [1, 8, 32, 128];
 const MODES = ["randread", "randwrite", "seqread", "seqwrite"];
 /** Requests of a run: fewer where each waits for the one before. */
-const OPERATIONS: Readonly<Record<number, number>> = { 1: 10_000, 8: 40_000, 32: 60_000, 128: 60_000 };
+const OPERATIONS: Readonly<Record<number, number>> = { 1: 20_000, 8: 60_000, 32: 120_000, 128: 120_000 };
 
 /** Requests of 4 KiB on a raw image in the page cache, on Baton and on QEMU with an iothread, by turns. */
 export async function benchBlock(): Promise<string> {
