@@ -1,16 +1,20 @@
 import { type ChildProcessWithoutNullStreams, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
 import { Worker } from "node:worker_threads";
 
 /** Workers and child processes run the built package: they cannot load TypeScript. */
 export const built = new URL("../dist/index.js", import.meta.url).href;
 const prelude = `import * as L from ${JSON.stringify(built)};\n`;
 
+/** Where children look for what the package depends on. */
+const cwd = fileURLToPath(new URL("..", import.meta.url));
+
 /** Runs a module with the package as `L` in a child process, to its end. */
 export function runChild(code: string, wrap: readonly string[] = []) {
   const command = [...wrap, process.execPath, "--input-type=module", "-e", prelude + code];
-  return spawnSync(command[0] as string, command.slice(1), { encoding: "utf8", timeout: 20_000 });
+  return spawnSync(command[0] as string, command.slice(1), { cwd, encoding: "utf8", timeout: 20_000 });
 }
 
 /** Starts a module with the package as `L` in a child process. */
