@@ -376,7 +376,7 @@ export {
 export { addSeals, getSeals, type MemfdOptions, memfdCreate } from "./memfd.js";
 export { addressOf, type Bytes } from "./native.js";
 export { pidfdGetfd, pidfdOpen, pidfdSendSignal } from "./pidfd.js";
-export { type PollEntry, poll } from "./poll.js";
+export { hungUp, type PollEntry, poll } from "./poll.js";
 export {
   exitImmediately,
   getpid,

@@ -197,8 +197,7 @@ export class IoUring {
   ): void {
     const words = this.#submissions;
     const at = (this.#tail & (this.entries - 1)) * SQE_WORDS;
-    words.fill(0, at, at + SQE_WORDS);
-    // The bytes after the opcode are flags and a priority: 0.
+    // All else in an entry is 0, and stays so: flags and a priority beside the opcode, what comes after the token.
     words[at + io_uring_sqe.opcode / 4] = opcode;
     words[at + io_uring_sqe.fd / 4] = fd;
     words[at + io_uring_sqe.off / 4] = offset;

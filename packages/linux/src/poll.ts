@@ -1,5 +1,5 @@
 import { EINTR } from "./abi/errno.js";
-import { pollfd } from "./abi/event.js";
+import { POLLHUP, pollfd } from "./abi/event.js";
 import { throwErrno } from "./errno.js";
 import { type FdLike, rawFd } from "./fd.js";
 import { lastErrno, libc } from "./native.js";
@@ -33,4 +33,9 @@ export function poll(entries: readonly PollEntry[], timeoutMs: number): number[]
     return entries.map(() => 0);
   }
   return entries.map((_, i) => (shorts[(i * pollfd.size + pollfd.revents) / 2] as number) & 0xffff);
+}
+
+/** Whether nobody is at the other side of a connection or a pseudo-terminal any more (`POLLHUP`). */
+export function hungUp(fd: FdLike): boolean {
+  return ((poll([{ fd, events: 0 }], 0)[0] as number) & POLLHUP) !== 0;
 }

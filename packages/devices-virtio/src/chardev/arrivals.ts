@@ -1,4 +1,4 @@
-import { accept, drainEventfd, EPOLLIN, type Fd, POLLHUP, poll, timerfdCreate, timerfdSettime } from "@baton/linux";
+import { accept, drainEventfd, EPOLLIN, type Fd, hungUp, timerfdCreate, timerfdSettime } from "@baton/linux";
 import type { CharEndpoint } from "./backend.js";
 
 /** What it needs of its device thread. */
@@ -109,9 +109,4 @@ export class Arrivals {
     else if (hungUp(endpoint.fd)) this.#lookLater();
     else this.#events.onArrival(endpoint.fd);
   }
-}
-
-/** Whether nobody is at the other side. */
-export function hungUp(fd: number): boolean {
-  return ((poll([{ fd, events: 0 }], 0)[0] as number) & POLLHUP) !== 0;
 }

@@ -8,6 +8,7 @@ import {
   EPOLLOUT,
   type Fd,
   fstat,
+  hungUp,
   type IoVector,
   MSG_PEEK,
   POLLHUP,
@@ -22,7 +23,7 @@ import {
   tryWrite,
   tryWritev,
 } from "@baton/linux";
-import { Arrivals, hungUp } from "./arrivals.js";
+import { Arrivals } from "./arrivals.js";
 import type { CharEndpoint } from "./backend.js";
 
 /** What a channel needs of its device thread: the contexts of services and of virtio devices have it. */

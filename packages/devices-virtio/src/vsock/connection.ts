@@ -2,10 +2,9 @@ import {
   EAGAIN,
   EINTR,
   type Fd,
+  hungUp,
   IoVector,
   MSG_PEEK,
-  POLLHUP,
-  poll,
   shutdown,
   tryReadv,
   tryRecv,
@@ -309,7 +308,7 @@ export class VsockConnection implements ConnectionPorts {
     this.#forwarded(this.#pendingBytes + length);
     this.#pending = [];
     this.#pendingBytes = 0;
-    if (((poll([{ fd: this.fd.raw, events: 0 }], 0)[0] as number) & POLLHUP) !== 0) this.hangUp();
+    if (hungUp(this.fd)) this.hangUp();
     else this.hostShutdown |= SHUTDOWN_RECEIVE;
   }
 
