@@ -6,8 +6,7 @@ import type { VirtQueue } from "../queue/queue.js";
 import { vsockConfig } from "./cid.js";
 import { type ConnectionPorts, type ConnectionState, VSOCK_BUFFER_BYTES, VsockConnection } from "./connection.js";
 import { ConnectionTable } from "./connection-table.js";
-import { VsockHandshake } from "./handshake.js";
-import { HostListener, handshakeDeadline } from "./host-listener.js";
+import { HostListener } from "./host-listener.js";
 import { VsockOutbox } from "./outbox.js";
 import {
   HOST_CID,
@@ -142,8 +141,7 @@ export class VsockDevice implements VirtioDevice {
     for (const ports of saved.resets) this.#outbox.reset(ports);
     for (const connection of saved.connections) this.#restore(connection);
     for (const { fd, line } of saved.handshakes) {
-      if (fd < 0) continue;
-      this.#listener.add(new VsockHandshake(Fd.adopt(fd, "vsock handshake"), handshakeDeadline(), line));
+      if (fd >= 0) this.#listener.add(Fd.adopt(fd, "vsock handshake"), line);
     }
   }
 
@@ -377,7 +375,7 @@ export class VsockDevice implements VirtioDevice {
   }
 
   #resetStray(ports: ConnectionPorts): void {
-    if (this.#outbox.resets.length < MAX_RESETS) this.#outbox.reset(ports);
+    if (this.#outbox.resetCount < MAX_RESETS) this.#outbox.reset(ports);
   }
 
   /** Sends the guest what it is owed, as far as it has given buffers. */

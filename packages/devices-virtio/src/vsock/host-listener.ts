@@ -65,9 +65,13 @@ export class HostListener {
     }
   }
 
-  /** Takes a host program that was saved. */
-  add(handshake: VsockHandshake): void {
+  /** Takes a host program that has sent `line` so far; it is heard while this is started. */
+  add(fd: Fd, line = ""): void {
+    const handshake = new VsockHandshake(fd, performance.now() + TIMEOUT_MS, line);
     this.#handshakes.add(handshake);
+    if (!this.#started) return;
+    this.#watch(handshake);
+    this.#arm();
   }
 
   /** Gives the guest some time for an answer. */
@@ -121,10 +125,7 @@ export class HostListener {
       fd.close();
       return;
     }
-    const handshake = new VsockHandshake(fd, performance.now() + TIMEOUT_MS);
-    this.#handshakes.add(handshake);
-    this.#watch(handshake);
-    this.#arm();
+    this.add(fd);
   }
 
   #watch(handshake: VsockHandshake): void {
@@ -162,9 +163,4 @@ export class HostListener {
     }
     this.#arm();
   }
-}
-
-/** When a handshake that goes on now is given up. */
-export function handshakeDeadline(): number {
-  return performance.now() + TIMEOUT_MS;
 }

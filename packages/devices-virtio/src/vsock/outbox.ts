@@ -42,6 +42,10 @@ export class VsockOutbox {
     return [...this.#resets];
   }
 
+  get resetCount(): number {
+    return this.#resets.length;
+  }
+
   /** Owes the guest a reset. */
   reset(ports: ConnectionPorts): void {
     this.#resets.push(ports);

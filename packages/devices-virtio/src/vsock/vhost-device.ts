@@ -27,8 +27,6 @@ export interface VhostVsockInfo {
 
 /** What a socket device in the kernel saves: connections belong to the kernel, and end with the device. */
 export interface VhostVsockState {
-  /** The guest has yet to be told that its connections are gone. */
-  readonly owesTransportReset: boolean;
   /** The driver broke the rules: nothing happens until a reset. */
   readonly halted: boolean;
 }
@@ -122,14 +120,14 @@ export class VhostVsockDevice implements VirtioDevice {
   }
 
   save(): VhostVsockState {
-    return { owesTransportReset: this.#owesTransportReset, halted: this.#halted };
+    return { halted: this.#halted };
   }
 
   load(state: unknown): void {
     const reader = new StateReader(this.#context.id, state, "device");
-    reader.boolean("owesTransportReset");
     this.#halted = reader.boolean("halted");
     this.#loaded = true;
+    // Whatever connections it had, they are gone.
     this.#owesTransportReset = true;
   }
 

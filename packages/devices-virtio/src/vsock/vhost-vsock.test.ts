@@ -71,7 +71,7 @@ function offerEvent(bench: MmioBench, length = 8): void {
 const movedState = (state: VirtioState): VirtioState => ({
   ...state,
   status: state.status & ~STATUS_NEEDS_RESET,
-  device: { owesTransportReset: false, halted: false },
+  device: { halted: false },
 });
 
 describe("a socket device of a kernel that refuses", () => {
@@ -136,13 +136,13 @@ describe("after a move", () => {
   });
 
   it.each([
-    ["owesTransportReset", 1],
+    ["halted", 1],
     ["halted", null],
   ])("a state whose %s is %p is refused", async (field, value) => {
     using made = await refused();
     const { bench } = made;
     const state = bench.save();
-    const device = { owesTransportReset: false, halted: false, [field]: value };
+    const device = { halted: false, [field]: value };
     expect(() => bench.call("load", { ...state, device })).toThrow(`device/${field}`);
   });
 });
