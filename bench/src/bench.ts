@@ -1,4 +1,5 @@
 import { benchBlock } from "./block.js";
+import { benchDirect } from "./direct.js";
 import { benchExits } from "./exits.js";
 import { benchFootprint } from "./footprint.js";
 import { benchKick } from "./kick.js";
@@ -11,6 +12,7 @@ const benches = {
   kick: benchKick,
   start: benchStart,
   block: benchBlock,
+  direct: benchDirect,
   net: benchNet,
 };
 

@@ -1,4 +1,4 @@
-import { type ChildProcess, execFileSync, spawn } from "node:child_process";
+import { type ChildProcess, execFileSync, spawn, spawnSync } from "node:child_process";
 import { once } from "node:events";
 import { virtioNet } from "@baton/devices-virtio";
 import { guestPath } from "@baton/guests";
@@ -94,6 +94,8 @@ const ip = (...words: string[]) => execFileSync("ip", words, { stdio: "inherit" 
 
 function makeNetwork(): void {
   if (process.getuid?.() !== 0) throw new Error("The network's benchmark makes a bridge and taps: run it as root");
+  // A run that was killed has left its own.
+  deleteNetwork();
   ip("link", "add", BRIDGE, "type", "bridge");
   for (const tap of [GUEST_TAP, PEER_TAP]) {
     ip("tuntap", "add", "dev", tap, "mode", "tap", "vnet_hdr");
@@ -104,5 +106,5 @@ function makeNetwork(): void {
 }
 
 function deleteNetwork(): void {
-  for (const name of [GUEST_TAP, PEER_TAP, BRIDGE]) ip("link", "del", name);
+  for (const name of [GUEST_TAP, PEER_TAP, BRIDGE]) spawnSync("ip", ["link", "del", name]);
 }
