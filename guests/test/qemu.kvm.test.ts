@@ -1,9 +1,7 @@
 import { spawnSync } from "node:child_process";
-import { accessSync, constants } from "node:fs";
 import { describe, expect, test } from "@jest/globals";
 import { type GuestName, guestExit, guestPath, parseTickerSummary } from "../src/index.js";
-
-const program = "qemu-system-x86_64";
+import { qemuAbsence, qemuKvmAbsence, qemuProgram } from "./support/qemu.js";
 
 /** Runs a guest under QEMU's microvm machine; gives its console output and what it wrote to the debug-exit port. */
 function run(accelerator: string, guest: GuestName, cmdline: string): { output: string; exit: number } {
@@ -11,26 +9,16 @@ function run(accelerator: string, guest: GuestName, cmdline: string): { output: 
   const quiet = ["-nodefaults", "-no-user-config", "-display", "none", "-serial", "stdio"];
   const exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
   const image = ["-kernel", guestPath(guest), "-append", cmdline];
-  const child = spawnSync(program, [...machine, ...quiet, ...exit, ...image], { timeout: 50_000, encoding: "latin1" });
+  const child = spawnSync(qemuProgram, [...machine, ...quiet, ...exit, ...image], {
+    timeout: 50_000,
+    encoding: "latin1",
+  });
   return { output: child.stdout, exit: ((child.status ?? 0) - 1) / 2 };
 }
 
-function isWritable(path: string): boolean {
-  try {
-    accessSync(path, constants.R_OK | constants.W_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
-const hasQemu = spawnSync(program, ["--version"]).status === 0;
 const accelerators = [
-  { name: "tcg", absent: hasQemu ? "" : ` (skipped: no ${program})` },
-  {
-    name: "kvm",
-    absent: hasQemu ? (isWritable("/dev/kvm") ? "" : " (skipped: no /dev/kvm)") : ` (skipped: no ${program})`,
-  },
+  { name: "tcg", absent: qemuAbsence() },
+  { name: "kvm", absent: qemuKvmAbsence() },
 ];
 
 describe.each(accelerators)("under QEMU with $name$absent", ({ name, absent }) => {

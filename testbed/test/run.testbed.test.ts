@@ -1,18 +1,19 @@
 import { randomBytes } from "node:crypto";
 import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, jest, test } from "@jest/globals";
+import { rounds } from "../../test/rounds.js";
 import { ensureTestbed, runInTestbed } from "../src/index.js";
 
-const rounds = Number(process.env.BATON_ROUNDS ?? (process.env.BATON_SOAK ? 10 : 2));
-jest.setTimeout(120_000 + rounds * 30_000);
+const count = rounds({ quick: 2, full: 10 });
+jest.setTimeout(120_000 + count * 30_000);
 
 describe("the testbed", () => {
   beforeAll(async () => {
     await ensureTestbed();
   }, 600_000);
 
-  test.each([false, true])(`${rounds} empty runs in a row all end well (from a saved state: %p)`, async (warm) => {
-    for (let round = 0; round < rounds; round++) {
+  test.each([false, true])(`${count} empty runs in a row all end well (from a saved state: %p)`, async (warm) => {
+    for (let round = 0; round < count; round++) {
       const run = await runInTestbed({ command: ":", timeoutMs: 60_000, warm });
       expect(run).toMatchObject({ ok: true, ending: "done", exitCode: 0, wedged: false, attempts: 1 });
     }

@@ -1,13 +1,12 @@
 import { spawnSync } from "node:child_process";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { ensureLinuxGuest, type RunResult, runInTestbed, workspaceFiles } from "@baton/testbed";
+import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
+import { rounds } from "../../../test/rounds.js";
 import { compileStatic, makeRootImage } from "./support/root-image.js";
-import { rounds } from "./support/rounds.js";
-import { expectTap } from "./support/tap.js";
+import { expectTap, linuxFiles, printNotes, testbedFile } from "./support/testbed.js";
 
 /** The first program on the guest's own root. */
 const INIT = `#!/bin/sh
@@ -32,8 +31,6 @@ sync
 poweroff -f
 `;
 
-const testbedFile = (name: string) => fileURLToPath(new URL(`./testbed/${name}`, import.meta.url));
-
 describe("virtio-blk under Debian's kernel", () => {
   const stops = rounds({ quick: 3, full: 20 });
   const seconds = rounds({ quick: 4, full: 60 });
@@ -46,21 +43,14 @@ describe("virtio-blk under Debian's kernel", () => {
     const image = join(directory, "root.img");
     makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
     result = await runInTestbed({
-      files: [
-        ...workspaceFiles("@baton/reference-vmm"),
-        ...["tap.mjs", "linux-vm.mjs", "block.mjs"].map((path) => ({ path, from: readFileSync(testbedFile(path)) })),
-        { path: "bzImage", from: guest.bzImage },
-        { path: "initrd", from: guest.initrd },
-        { path: "root.img", from: image },
-      ],
+      files: [...linuxFiles(guest, "block.mjs"), { path: "root.img", from: image }],
       command: "node block.mjs",
       env: { STOPS: String(stops), SECONDS: String(seconds) },
       artefacts: ["root.img"],
       timeoutMs: 1_500_000,
       silenceMs: 180_000,
     });
-    const notes = result.serialLog.split("\n").filter((line) => line.startsWith("# "));
-    console.log(notes.join("\n"));
+    printNotes(result);
   }, 1_600_000);
 
   expectTap(

@@ -1,14 +1,11 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
-import { ensureLinuxGuest, type RunResult, runInTestbed, workspaceFiles } from "@baton/testbed";
+import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { afterAll, beforeAll, describe } from "@jest/globals";
+import { rounds } from "../../../test/rounds.js";
 import { compileStatic } from "./support/root-image.js";
-import { rounds } from "./support/rounds.js";
-import { expectTap } from "./support/tap.js";
-
-const testbedFile = (name: string) => fileURLToPath(new URL(`./testbed/${name}`, import.meta.url));
+import { expectTap, linuxFiles, printNotes, testbedFile } from "./support/testbed.js";
 
 describe("Linux with its own drivers", () => {
   const directory = mkdtempSync(join(tmpdir(), "baton-devices-"));
@@ -20,21 +17,14 @@ describe("Linux with its own drivers", () => {
     const script = readFileSync(testbedFile("devices.sh"));
     const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
     result = await runInTestbed({
-      files: [
-        ...workspaceFiles("@baton/reference-vmm"),
-        ...["tap.mjs", "linux-vm.mjs", "devices.mjs"].map((path) => ({ path, from: testbedFile(path) })),
-        { path: "vsock", from: vsock },
-        { path: "bzImage", from: guest.bzImage },
-        { path: "initrd", from: guest.initrd },
-      ],
+      files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
       command: "node devices.mjs",
       cpus: 2,
       env: { MEGABYTES: String(rounds({ quick: 8, full: 100 })) },
       timeoutMs: 900_000,
       silenceMs: 160_000,
     });
-    const notes = result.serialLog.split("\n").filter((line) => line.startsWith("# "));
-    console.log(notes.join("\n"));
+    printNotes(result);
   }, 1_900_000);
 
   expectTap(

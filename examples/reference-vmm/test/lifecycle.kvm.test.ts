@@ -9,9 +9,9 @@ import { guestPath, tickerCmdline } from "@baton/guests";
 import { liveFds } from "@baton/linux";
 import { expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, customDevice, serial, type TimedVmEvent, type VmConfig } from "../src/index.js";
 import { pvhProgram, readPortForEver, SPIN } from "./support/machine-code.js";
-import { rounds } from "./support/rounds.js";
 import { tickerWord } from "./support/ticker.js";
 
 const PORT = 0x600;

@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
-import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile, workspaceFiles } from "@baton/testbed";
+import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile } from "@baton/testbed";
 import { beforeAll, describe } from "@jest/globals";
-import { rounds } from "./support/rounds.js";
-import { expectTap } from "./support/tap.js";
+import { rounds } from "../../../test/rounds.js";
+import { expectTap, linuxFiles, printNotes } from "./support/testbed.js";
 
 /** The guest's answer to the power button. */
 const BUTTON_SCRIPT = `#!/bin/sh
@@ -12,24 +11,16 @@ head -c 24 <&3 > /dev/null
 poweroff -f
 `;
 
-const scripts = ["tap.mjs", "linux-vm.mjs", "boot.mjs", "binary.mjs", "move.mjs"];
-
-async function linuxFiles(): Promise<TestbedFile[]> {
+async function files(): Promise<TestbedFile[]> {
   const guest = await ensureLinuxGuest({ files: { script: BUTTON_SCRIPT } });
-  return [
-    ...workspaceFiles("@baton/reference-vmm"),
-    ...scripts.map((path) => ({ path, from: readFileSync(new URL(`./testbed/${path}`, import.meta.url)) })),
-    { path: "bzImage", from: guest.bzImage },
-    { path: "vmlinux", from: guest.vmlinux },
-    { path: "initrd", from: guest.initrd },
-  ];
+  return [...linuxFiles(guest, "boot.mjs", "binary.mjs", "move.mjs"), { path: "vmlinux", from: guest.vmlinux }];
 }
 
 describe("Debian's kernel on Baton", () => {
   let result: RunResult;
   beforeAll(async () => {
     result = await runInTestbed({
-      files: await linuxFiles(),
+      files: await files(),
       command: "node boot.mjs",
       timeoutMs: 600_000,
       silenceMs: 120_000,
@@ -53,8 +44,12 @@ describe("Debian's kernel on Baton", () => {
 describe("the baton binary with Linux guests", () => {
   let result: RunResult;
   beforeAll(async () => {
-    const files = await linuxFiles();
-    result = await runInTestbed({ files, command: "node binary.mjs", timeoutMs: 600_000, silenceMs: 120_000 });
+    result = await runInTestbed({
+      files: await files(),
+      command: "node binary.mjs",
+      timeoutMs: 600_000,
+      silenceMs: 120_000,
+    });
   }, 1_300_000);
   expectTap(
     [
@@ -73,18 +68,13 @@ describe("the state of a Linux guest", () => {
   beforeAll(async () => {
     const env = { MOVES: String(moves) };
     result = await runInTestbed({
-      files: await linuxFiles(),
+      files: await files(),
       command: "node move.mjs",
       env,
       timeoutMs: 900_000,
       silenceMs: 120_000,
     });
-    console.log(
-      result.serialLog
-        .split("\n")
-        .filter((line) => line.startsWith("# "))
-        .join("\n"),
-    );
+    printNotes(result);
   }, 1_900_000);
   expectTap([`a Linux guest with 4 vCPUs under load is moved ${moves} times`], () => result);
 });

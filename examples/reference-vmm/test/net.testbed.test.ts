@@ -1,8 +1,9 @@
 import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile, workspaceFiles } from "@baton/testbed";
-import { beforeAll, describe, it } from "@jest/globals";
-import { rounds } from "./support/rounds.js";
+import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile } from "@baton/testbed";
+import { beforeAll, describe } from "@jest/globals";
+import { rounds } from "../../../test/rounds.js";
+import { expectTap, linuxFiles, printNotes } from "./support/testbed.js";
 
 /** A guest of the pair: its words on the command line say which. */
 const SCRIPT = `#!/bin/sh
@@ -62,39 +63,24 @@ describe("network cards of Linux guests", () => {
   let result: RunResult;
   beforeAll(async () => {
     const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
-    const scripts = ["tap.mjs", "linux-vm.mjs", "net.mjs"];
     result = await runInTestbed({
-      files: [
-        ...workspaceFiles("@baton/reference-vmm"),
-        ...scripts.map((path) => ({ path, from: readFileSync(new URL(`./testbed/${path}`, import.meta.url)) })),
-        ...ipFiles(),
-        { path: "bzImage", from: guest.bzImage },
-        { path: "initrd", from: guest.initrd },
-      ],
+      files: [...linuxFiles(guest, "net.mjs"), ...ipFiles()],
       command: "load-modules bridge && node net.mjs",
       env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
       timeoutMs: 600_000,
       silenceMs: 120_000,
     });
-    console.log(
-      result.serialLog
-        .split("\n")
-        .filter((line) => line.startsWith("# "))
-        .join("\n"),
-    );
+    printNotes(result);
   }, 1_300_000);
 
-  it.each([
-    "brctl and tunctl make the network that ip makes",
-    "two guests ping each other, one of them with vhost-net",
-    `${megabytes} MB reach the guest with vhost-net, which moves meanwhile`,
-    `${megabytes} MB reach the guest with packets through this process, which moves meanwhile`,
-    "a guest sees that its cable is out, and in again",
-  ])("%s", (name) => {
-    const test = result.tap.tests.find((candidate) => candidate.name === name);
-    if (test === undefined) {
-      throw new Error(`the testbed (${result.ending}) did not run it; its log ends:\n${result.serialLog.slice(-3000)}`);
-    }
-    if (!test.ok) throw new Error(test.diagnostics);
-  });
+  expectTap(
+    [
+      "brctl and tunctl make the network that ip makes",
+      "two guests ping each other, one of them with vhost-net",
+      `${megabytes} MB reach the guest with vhost-net, which moves meanwhile`,
+      `${megabytes} MB reach the guest with packets through this process, which moves meanwhile`,
+      "a guest sees that its cable is out, and in again",
+    ],
+    () => result,
+  );
 });

@@ -7,11 +7,11 @@ import { guestPath, tickerCmdline } from "@baton/guests";
 import { liveFds } from "@baton/linux";
 import { afterEach, beforeEach, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, customDevice, type VirtualMachine, type VmConfig } from "../src/index.js";
 import { QmpServer } from "../src/surface/qmp/server.js";
 import { type Message, TestClient } from "../src/surface/qmp/testing/client.js";
 import { pvhProgram, readPortForEver } from "./support/machine-code.js";
-import { rounds } from "./support/rounds.js";
 import { tickerWord } from "./support/ticker.js";
 
 const ticker: VmConfig = {

@@ -5,9 +5,9 @@ import { liveFds } from "@baton/linux";
 import { RamBlock } from "@baton/memory";
 import { expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
 import { seededRandom } from "./support/random.js";
-import { rounds } from "./support/rounds.js";
 import { hasStaleStackPointer } from "./support/stale-stack-pointer.js";
 import { checkTickerSlots, TickerDevices, tickerWord } from "./support/ticker.js";
 

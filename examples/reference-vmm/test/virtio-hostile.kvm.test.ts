@@ -13,8 +13,8 @@ import {
 import { guestPath, parseVirthostile, virthostileCmdline } from "@baton/guests";
 import { afterAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, serial } from "../src/index.js";
-import { rounds } from "./support/rounds.js";
 
 const directory = mkdtempSync(join(tmpdir(), "baton-hostile-"));
 afterAll(() => rmSync(directory, { recursive: true }));

@@ -6,8 +6,8 @@ import { virtioVsock } from "@baton/devices-virtio";
 import { guestPath, VIRTLOAD_ECHO_PORT, virtloadCmdline, virtloadStreamByte } from "@baton/guests";
 import { afterAll, afterEach, beforeEach, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, serial, type VirtualMachine } from "../src/index.js";
-import { rounds } from "./support/rounds.js";
 import { until } from "./support/until.js";
 import { VsockStream } from "./support/vsock-stream.js";
 

@@ -4,7 +4,7 @@ import type { Writable } from "node:stream";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type GuestName, guestPath } from "../../src/index.js";
 
-const program = "qemu-system-x86_64";
+export const qemuProgram = "qemu-system-x86_64";
 
 function isWritable(path: string): boolean {
   try {
@@ -15,10 +15,14 @@ function isWritable(path: string): boolean {
   }
 }
 
+/** Why QEMU cannot run here, for a test's name; "" if it can. */
+export function qemuAbsence(): string {
+  return spawnSync(qemuProgram, ["--version"]).status === 0 ? "" : ` (skipped: no ${qemuProgram})`;
+}
+
 /** Why QEMU with KVM cannot run here, for a test's name; "" if it can. */
 export function qemuKvmAbsence(): string {
-  if (spawnSync(program, ["--version"]).status !== 0) return ` (skipped: no ${program})`;
-  return isWritable("/dev/kvm") ? "" : " (skipped: no /dev/kvm)";
+  return qemuAbsence() || (isWritable("/dev/kvm") ? "" : " (skipped: no /dev/kvm)");
 }
 
 /** A guest that runs. */
@@ -49,7 +53,7 @@ export function startGuest(
   const exit = ["-device", "isa-debug-exit,iobase=0xf4,iosize=1"];
   const modern = ["-global", "virtio-mmio.force-legacy=false"];
   const image = ["-kernel", guestPath(guest), "-append", cmdline];
-  const child = spawn(program, [...machine, ...quiet, ...exit, ...modern, ...image, ...devices], {
+  const child = spawn(qemuProgram, [...machine, ...quiet, ...exit, ...modern, ...image, ...devices], {
     stdio: ["pipe", "pipe", "ignore"],
     timeout: LIMIT_MS,
     killSignal: "SIGKILL",

@@ -1,6 +1,7 @@
 import { readdirSync } from "node:fs";
 import { expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { Bus } from "../src/bus/bus.js";
 import { threadPool } from "../src/thread-pool/thread-pool.js";
 import { VcpuGroup } from "../src/vcpu-thread/vcpu-group.js";
@@ -13,7 +14,7 @@ const HLT = 0xf4;
 const SPIN = [0x66, 0x40, 0xeb, 0xfc];
 /** `out 0x42, al; jmp $-2`. */
 const OUT = [0xe6, 0x42, 0xeb, 0xfc];
-const KICKS = Number(process.env.BATON_ROUNDS) || 500;
+const KICKS = rounds({ quick: 500, full: 500 });
 
 /** Fails instead of waiting for ever for a kick that was lost. */
 async function within<T>(work: Promise<T>, what: string, timeoutMs = 5000): Promise<T> {

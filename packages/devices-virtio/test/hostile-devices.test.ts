@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Fd, IoUring, tryRead, tryWrite } from "@baton/linux";
 import { afterAll, describe, expect, it } from "@jest/globals";
+import { rounds } from "../../../test/rounds.js";
 import {
   type VirtioDeviceDescription,
   virtioBalloon,
@@ -17,7 +18,7 @@ import { BENCH_BUFFERS, BENCH_RAM, MmioBench } from "./support/mmio-bench.js";
 import { frame, packet, packetPair } from "./support/net-bench.js";
 import { features } from "./support/world.js";
 
-const STEPS = Number(process.env.BATON_ROUNDS) || (process.env.BATON_SOAK ? 1_000_000 : 20_000);
+const STEPS = rounds({ quick: 20_000, full: 1_000_000 });
 /** Attacks between two looks whether the device still serves who keeps to the rules. */
 const BETWEEN_LOOKS = 1024;
 const SEED = Number(process.env.BATON_SEED) || 20261121;

@@ -2,10 +2,12 @@ import { BatonError } from "@baton/linux";
 import type { GuestMemory } from "@baton/memory";
 import { describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
+import { rounds } from "../../../test/rounds.js";
 import { type Chain, createQueue, type QueueFeatures, type QueueLayout, type VirtQueue } from "../src/index.js";
 import { areas, Driver } from "./support/driver.js";
-import { BASE, bits, features, RAM, ram, rounds } from "./support/world.js";
+import { BASE, bits, features, RAM, ram } from "./support/world.js";
 
+const RUNS = rounds({ quick: 200, full: 20_000 });
 const TABLES = BASE + 0x1000;
 const END = BASE + RAM;
 
@@ -208,9 +210,9 @@ describe.each([false, true])("a hostile guest, packed: %s", (packed) => {
           pops += victim.pops;
         },
       ),
-      { numRuns: rounds(200) },
+      { numRuns: RUNS },
     );
-    const enough = Math.floor(rounds(200) / 4);
+    const enough = Math.floor(RUNS / 4);
     expect(Math.min(faults, pops)).toBeGreaterThanOrEqual(enough);
   });
 

@@ -1,7 +1,10 @@
 import { liveFds } from "@baton/linux";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
-import { features, ram, rounds, World } from "./support/world.js";
+import { rounds } from "../../../test/rounds.js";
+import { features, ram, World } from "./support/world.js";
+
+const RUNS = rounds({ quick: 200, full: 20_000 });
 
 const lengths = (max: number) => fc.array(fc.integer({ min: 1, max: 60 }), { maxLength: max });
 const shape = fc.record({ readable: lengths(4), writable: lengths(4), indirect: fc.boolean() });
@@ -46,7 +49,7 @@ describe.each([false, true])("packed: %s", (packed) => {
   });
   const total = { done: 0, kicks: 0, quietAdds: 0, interrupts: 0, quietPushes: 0 };
   afterAll(() => {
-    expect(Math.min(...Object.values(total))).toBeGreaterThanOrEqual(Math.floor(rounds(200) / 4));
+    expect(Math.min(...Object.values(total))).toBeGreaterThanOrEqual(Math.floor(RUNS / 4));
     memory[Symbol.dispose]();
     expect(liveFds()).toEqual([]);
   });
@@ -65,7 +68,7 @@ describe.each([false, true])("packed: %s", (packed) => {
           for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += world.counts[key];
         },
       ),
-      { numRuns: rounds(200) },
+      { numRuns: RUNS },
     );
   });
 

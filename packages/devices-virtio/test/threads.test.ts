@@ -1,8 +1,9 @@
 import { once } from "node:events";
 import { describe, expect, it } from "@jest/globals";
+import { rounds } from "../../../test/rounds.js";
 import { startDevice } from "./support/device.js";
 import { Driver } from "./support/driver.js";
-import { BASE, bits, features, ram, rounds } from "./support/world.js";
+import { BASE, bits, features, ram } from "./support/world.js";
 
 const cases = [false, true].flatMap((packed) => [false, true].map((eventIndex) => ({ packed, eventIndex })));
 
@@ -16,7 +17,7 @@ describe("a driver and a device on two threads", () => {
     const worker = startDevice(memory.memory.describe(), bits(on), driver.rings.layout, lines);
     const failed = once(worker, "error").then(([error]) => Promise.reject(error));
     failed.catch(() => {});
-    const many = rounds(3000);
+    const many = rounds({ quick: 3000, full: 300_000 });
     let added = 0;
     let done = 0;
     let interrupts = 0;

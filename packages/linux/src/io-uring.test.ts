@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
+import { absence } from "../../../test/absence.js";
 import { runChild } from "../test/child.js";
 import { EBADF } from "./abi/errno.js";
 import { POLLIN } from "./abi/event.js";
-import { BatonError } from "./errors.js";
 import { drainEventfd, eventfd } from "./eventfd.js";
 import { liveFds } from "./fd.js";
 import { IoUring } from "./io-uring.js";
@@ -12,18 +12,8 @@ import { addressOf } from "./native.js";
 import { poll } from "./poll.js";
 import { pread, pwrite } from "./read-write.js";
 
-function refusal(): string | undefined {
-  try {
-    IoUring.open().close();
-    return undefined;
-  } catch (error) {
-    if (BatonError.is(error)) return error.message;
-    throw error;
-  }
-}
-
-const why = refusal();
-const permitted = why === undefined ? it : it.skip;
+const absent = absence(() => IoUring.open());
+const permitted = absent === "" ? it : it.skip;
 afterEach(() => expect(liveFds()).toEqual([]));
 
 /** Whatever the kernel may still touch: nothing else references it. */
@@ -52,7 +42,7 @@ function results(ring: IoUring): Record<number, number> {
   return found;
 }
 
-describe(`io_uring${why ? ` (skipped: ${why})` : ""}`, () => {
+describe(`io_uring${absent}`, () => {
   permitted("reads and writes pieces, each request with its own result", () => {
     using ring = IoUring.open({ entries: 8 });
     using file = memfdCreate("disk");

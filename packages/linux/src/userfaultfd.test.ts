@@ -1,8 +1,8 @@
 import { afterEach, describe, expect, it } from "@jest/globals";
+import { absence } from "../../../test/absence.js";
 import { message, startWorker } from "../test/child.js";
 import { POLLIN } from "./abi/event.js";
 import { MAP_ANONYMOUS, MAP_PRIVATE, MAP_SHARED, PROT_READ, PROT_WRITE } from "./abi/mman.js";
-import { BatonError } from "./errors.js";
 import { liveFds } from "./fd.js";
 import { ftruncate } from "./files.js";
 import { mmap, munmap, view } from "./maps.js";
@@ -10,22 +10,12 @@ import { memfdCreate } from "./memfd.js";
 import { poll } from "./poll.js";
 import { Userfaultfd } from "./userfaultfd.js";
 
-function refusal(): string | undefined {
-  try {
-    Userfaultfd.open().close();
-    return undefined;
-  } catch (error) {
-    if (BatonError.is(error)) return error.message;
-    throw error;
-  }
-}
-
 const PAGE = 4096;
-const why = refusal();
-const permitted = why === undefined ? it : it.skip;
+const absent = absence(() => Userfaultfd.open());
+const permitted = absent === "" ? it : it.skip;
 afterEach(() => expect(liveFds()).toEqual([]));
 
-describe(`userfaultfd${why ? ` (skipped: ${why})` : ""}`, () => {
+describe(`userfaultfd${absent}`, () => {
   permitted("answers a worker's faults on shared memory", async () => {
     using memfd = memfdCreate("u");
     ftruncate(memfd, 4 * PAGE);

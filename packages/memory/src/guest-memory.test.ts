@@ -1,6 +1,7 @@
 import { ftruncate, liveFds, memfdCreate, preadv, pwrite } from "@baton/linux";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
+import { rounds } from "../../../test/rounds.js";
 import { message, startWorker } from "../test/worker.js";
 import { GuestMemory } from "./guest-memory.js";
 import { layoutRam } from "./layout.js";
@@ -162,7 +163,7 @@ describe("16 GiB, sparse", () => {
       fc.property(fc.array(operation, { minLength: 1, maxLength: 30 }), (operations) => {
         for (const one of operations) run(one);
       }),
-      { numRuns: Number(process.env.BATON_ROUNDS ?? 150) },
+      { numRuns: rounds({ quick: 150, full: 150 }) },
     );
   });
 

@@ -1,7 +1,6 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readFileSync, truncateSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { O_RDONLY } from "@baton/linux";
 import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
 import { DISK_BYTES, DISK_FEATURES, DISK_SECTORS, type DiskChanges, Disks, range } from "../../test/support/disks.js";
@@ -25,7 +24,6 @@ const FEATURES = DISK_FEATURES;
 const STATUS_NEEDS_RESET = 0x40;
 
 const disks = new Disks(tmpdir());
-const { directory } = disks;
 const disk = (changes: DiskChanges = {}) => disks.open(changes);
 afterEach(() => disks.close());
 afterAll(() => disks.remove());
@@ -198,15 +196,7 @@ describe("when the host fails", () => {
   });
 
   it("a full disk stops the device, and costs nothing once there is room", async () => {
-    const mount = join(directory, "small");
-    mkdirSync(mount, { recursive: true });
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount]);
-    try {
-      const path = join(mount, "disk.img");
-      const filler = join(mount, "filler");
-      writeFileSync(path, "");
-      truncateSync(path, SIZE);
-      writeFileSync(filler, new Uint8Array(100 << 10));
+    await disks.onFullFileSystem(async (path, makeRoom) => {
       const { driver, bench } = await disk({ path });
       const answers = Array.from({ length: 16 }, (_, i) => driver.add(OUT, i * 8, new Uint8Array(4096).fill(i + 1)));
       driver.take();
@@ -215,17 +205,14 @@ describe("when the host fails", () => {
       const data = { operation: "write", action: "stop", nospace: true, reason: "ENOSPC" };
       expect(bench.events).toEqual([{ name: "io-error", data }]);
       bench.call("quiesce");
-      rmSync(filler);
+      makeRoom();
       bench.call("resume");
       bench.settle();
       driver.collect();
       expect(answers.every(({ status }) => status === OK)).toBe(true);
       const bytes = readFileSync(path);
       for (let i = 0; i < answers.length; i++) expect(bytes[i * 4096]).toBe(i + 1);
-    } finally {
-      disks.close();
-      execFileSync("umount", [mount]);
-    }
+    });
   });
 });
 

@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { addSeals, F_SEAL_GROW, F_SEAL_SHRINK, ftruncate, memfdCreate, O_CREAT, O_RDONLY, O_RDWR } from "@baton/linux";
 import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
 import { DISK_BYTES, DISK_FEATURES, DISK_SECTORS, type Disk, Disks } from "../../test/support/disks.js";
+import { attachLoop, detachLoop, loopAbsence } from "../../test/support/loop-device.js";
 import type { BlkInfo } from "../index.js";
 import { OVERLAY_DATA, OVERLAY_MAX_SIZE, writeOverlayHeader } from "./image/overlay-format.js";
 import {
@@ -125,21 +126,13 @@ describe("the size of an overlay", () => {
   });
 });
 
-/** The name of a block device over a file, or why there is none. */
-function attach(file: string): { readonly device: string; readonly problem: string } {
-  const { status, stdout, stderr } = spawnSync("losetup", ["--find", "--show", file], { encoding: "utf8" });
-  return { device: stdout?.trim() ?? "", problem: status === 0 ? "" : (stderr?.trim() ?? "there is no losetup") };
-}
+const absent = loopAbsence();
+const withLoop = absent === "" ? it : it.skip;
 
-const detach = (device: string) => spawnSync("losetup", ["--detach", device]);
-const probe = attach(disks.image(join(disks.directory, "probe.img")));
-if (probe.problem === "") detach(probe.device);
-const withLoop = probe.problem === "" ? it : it.skip;
-
-describe(`the size of a block device${probe.problem && ` (skipped: ${probe.problem})`}`, () => {
+describe(`the size of a block device${absent}`, () => {
   withLoop("is its own, as with QEMU: what is asked for is the least that it must be", async () => {
     const file = disks.image();
-    const { device } = attach(file);
+    const device = attachLoop(file);
     try {
       const disk = await disks.open({ path: device });
       expect(() => disk.bench.command("resize", { size: 2 * DISK_BYTES })).toThrow(
@@ -153,7 +146,7 @@ describe(`the size of a block device${probe.problem && ` (skipped: ${probe.probl
       expect(disk.driver.run(OUT, 3 * DISK_SECTORS - 1, new Uint8Array(512)).status).toBe(OK);
     } finally {
       disks.close();
-      detach(device);
+      detachLoop(device);
     }
   });
 });

@@ -1,9 +1,9 @@
-import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { readFileSync, statSync, truncateSync } from "node:fs";
 import { BatonError, EINVAL, EIO, ENOSPC, IoUring, O_RDONLY } from "@baton/linux";
 import { afterAll, afterEach, describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
+import { absence } from "../../../../test/absence.js";
+import { rounds } from "../../../../test/rounds.js";
 import { BlkDriver } from "../../test/support/blk-driver.js";
 import {
   DISK_BYTES,
@@ -15,7 +15,8 @@ import {
   range,
 } from "../../test/support/disks.js";
 import { HeldRing } from "../../test/support/held-ring.js";
-import { features, rounds } from "../../test/support/world.js";
+import { attachLoop, detachLoop, loopAbsence } from "../../test/support/loop-device.js";
+import { features } from "../../test/support/world.js";
 import type { BlkInfo, BlkStatisticsSnapshot, VirtioState } from "../index.js";
 import { openRing } from "./image/ring.js";
 import {
@@ -29,22 +30,11 @@ import {
 } from "./request.js";
 import type { BlkState } from "./state.js";
 
-function refusal(): string | undefined {
-  try {
-    IoUring.open().close();
-    return undefined;
-  } catch (error) {
-    if (BatonError.is(error)) return error.message;
-    throw error;
-  }
-}
+const absent = absence(() => IoUring.open());
+const permitted = absent === "" ? it : it.skip;
 
-const why = refusal();
-const permitted = why === undefined ? it : it.skip;
-const skipped = why ? ` (skipped: ${why})` : "";
-
-// Of a file system that has direct I/O: the repository's.
-const disks = new Disks(process.cwd());
+// Of a file system that has direct I/O, which that of /tmp need not have.
+const disks = new Disks("/var/tmp");
 afterEach(() => disks.close());
 afterAll(() => disks.remove());
 
@@ -60,7 +50,7 @@ async function held(changes: DiskChanges = {}): Promise<Disk & { readonly ring: 
 const block = (byte: number, length = 4096) => new Uint8Array(length).fill(byte);
 const STATUS_NEEDS_RESET = 0x40;
 
-describe(`a disk on io_uring${skipped}`, () => {
+describe(`a disk on io_uring${absent}`, () => {
   permitted("moves data, many requests at a time", async () => {
     const { driver, bench, path } = await onRing();
     // Apart from each other: none is joined with the one before.
@@ -118,7 +108,7 @@ describe(`a disk on io_uring${skipped}`, () => {
             disks.close();
           },
         ),
-        { numRuns: rounds(10) },
+        { numRuns: rounds({ quick: 10, full: 1000 }) },
       ),
   );
 
@@ -225,7 +215,7 @@ describe(`a disk on io_uring${skipped}`, () => {
   });
 });
 
-describe(`requests under way${skipped}`, () => {
+describe(`requests under way${absent}`, () => {
   permitted("are answered before the device is quiet", async () => {
     const { driver, bench, ring, path } = await held();
     ring.holds = true;
@@ -286,7 +276,7 @@ describe(`requests under way${skipped}`, () => {
   });
 });
 
-describe(`when the host fails a request under way${skipped}`, () => {
+describe(`when the host fails a request under way${absent}`, () => {
   const stopped = (reason: string, operation: string, nospace = false) => ({
     name: "io-error",
     data: { operation, action: "stop", nospace, reason },
@@ -369,15 +359,7 @@ describe(`when the host fails a request under way${skipped}`, () => {
   });
 
   permitted("a full disk costs nothing once there is room", async () => {
-    const mount = join(disks.directory, "small");
-    mkdirSync(mount, { recursive: true });
-    execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount]);
-    try {
-      const path = join(mount, "disk.img");
-      const filler = join(mount, "filler");
-      writeFileSync(path, "");
-      truncateSync(path, DISK_BYTES);
-      writeFileSync(filler, new Uint8Array(100 << 10));
+    await disks.onFullFileSystem(async (path, makeRoom) => {
       const { driver, bench } = await onRing({ path, direct: false });
       const answers = Array.from({ length: 16 }, (_, i) => driver.add(OUT, i * 16, block(i + 1)));
       driver.take();
@@ -387,26 +369,21 @@ describe(`when the host fails a request under way${skipped}`, () => {
       expect(bench.events).toContainEqual(stopped("ENOSPC", "write", true));
       expect(answers.some(({ status }) => status < 0)).toBe(true);
       expect(answers.every(({ status }) => status === OK || status < 0)).toBe(true);
-      rmSync(filler);
+      makeRoom();
       bench.call("resume");
       driver.await(answers);
       expect(answers.every(({ status }) => status === OK)).toBe(true);
       const bytes = readFileSync(path);
       for (let i = 0; i < answers.length; i++) expect(bytes[i * 8192]).toBe(i + 1);
-    } finally {
-      disks.close();
-      execFileSync("umount", [mount]);
-    }
+    });
   });
 
-  const losetup = (...args: string[]) => spawnSync("losetup", args, { encoding: "utf8" });
-  const probe = losetup("--find", "--show", disks.image());
-  if (probe.status === 0) losetup("--detach", probe.stdout.trim());
-  const withLoop = probe.status === 0 ? permitted : it.skip;
+  const noLoop = loopAbsence();
+  const withLoop = noLoop === "" ? permitted : it.skip;
 
-  withLoop("a block device's error is told", async () => {
+  withLoop(`a block device's error is told${noLoop}`, async () => {
     const file = disks.image();
-    const device = losetup("--find", "--show", file).stdout.trim();
+    const device = attachLoop(file);
     try {
       // What the device had is gone.
       truncateSync(file, DISK_BYTES / 2);
@@ -419,12 +396,12 @@ describe(`when the host fails a request under way${skipped}`, () => {
       expect((bench.command("statistics") as BlkStatisticsSnapshot).read).toMatchObject({ operations: 1, failed: 1 });
     } finally {
       disks.close();
-      losetup("--detach", device);
+      detachLoop(device);
     }
   });
 });
 
-describe(`requests that a state holds${skipped}`, () => {
+describe(`requests that a state holds${absent}`, () => {
   const chain = { id: 0, position: 0, descriptors: 3, readable: [{ gpa: 0x110_0000n, length: 16 }], writable: [] };
 
   permitted.each<[string, unknown, string, string]>([

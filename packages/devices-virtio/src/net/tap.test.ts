@@ -35,7 +35,8 @@ const GUEST = "198.18.77.2";
 const PORT = 7777;
 const [split] = ringKinds as [QueueFeatures];
 
-const taps = existsSync("/dev/net/tun") && process.getuid?.() === 0;
+const absent =
+  existsSync("/dev/net/tun") && process.getuid?.() === 0 ? "" : " (skipped: no /dev/net/tun, or not run by root)";
 const ip = (...args: string[]) => execFileSync("ip", args, { encoding: "utf8", stdio: ["ignore", "pipe", "pipe"] });
 
 const closers: (() => void | Promise<void>)[] = [];
@@ -122,7 +123,7 @@ function datagram(hostMac: string, port: number, data: Uint8Array, partial: bool
 
 const macOf = (name: string) => (JSON.parse(ip("-j", "link", "show", name)) as { address: string }[])[0]?.address ?? "";
 
-(taps ? describe : describe.skip)("a tap", () => {
+(absent === "" ? describe : describe.skip)(`a tap${absent}`, () => {
   it.each(ringKinds)("carries packets between the host's network and the guest on %p", async (rings) => {
     const { bench, driver, name } = await make(CHECKSUMS, { rings });
     driver.offer(...Array.from({ length: 30 }, () => 1600));

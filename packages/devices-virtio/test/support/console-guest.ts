@@ -11,8 +11,8 @@ import {
   type OpenedChardev,
   openChardev,
   type QueueFeatures,
-  type VirtioState,
 } from "../../src/index.js";
+import { BenchGuest } from "./bench-guest.js";
 import { BENCH_BUFFERS, MmioBench } from "./mmio-bench.js";
 import { features } from "./world.js";
 
@@ -27,13 +27,12 @@ export interface Heard extends ControlMessage {
 }
 
 /** A console device with the driver of a guest beside it. */
-export class ConsoleGuest {
-  bench: MmioBench;
+export class ConsoleGuest extends BenchGuest {
   readonly #queues: number;
   readonly #slots = new Map<number, Map<number, number>>();
 
   private constructor(bench: MmioBench, queues: number) {
-    this.bench = bench;
+    super(bench);
     this.#queues = queues;
   }
 
@@ -125,26 +124,6 @@ export class ConsoleGuest {
     const heard = this.hear();
     if (open) this.say(nr, PORT_OPEN, 1);
     return heard;
-  }
-
-  /** Turns until the condition holds. */
-  until<T>(condition: () => T, what: string, timeoutMs = 5000): NonNullable<T> {
-    for (const end = performance.now() + timeoutMs; ; ) {
-      const found = condition();
-      if (found) return found;
-      if (performance.now() > end) throw new Error(`${what} did not come`);
-      this.bench.turn(10);
-    }
-  }
-
-  /** The device is made anew from its state, on the same RAM. */
-  async move(change: (state: VirtioState) => VirtioState = (state) => state): Promise<void> {
-    this.bench = await this.bench.moved(change(this.bench.save()));
-    this.bench.call("resume");
-  }
-
-  [Symbol.dispose](): void {
-    this.bench.close();
   }
 }
 

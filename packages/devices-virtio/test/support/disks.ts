@@ -1,4 +1,5 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { execFileSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { type Fd, O_DIRECT, O_RDWR, open } from "@baton/linux";
 import type { Aio } from "../../src/blk/image/ring.js";
@@ -97,6 +98,24 @@ export class Disks {
     this.#benches.splice(this.#benches.indexOf(disk.bench), 1, bench);
     disk.driver.bench = bench;
     return { ...disk, bench };
+  }
+
+  /** Runs with a sparse file on a file system that is all but full, and with what makes room on it; closes what is open. */
+  async onFullFileSystem(run: (path: string, makeRoom: () => void) => Promise<void>): Promise<void> {
+    const mount = join(this.directory, "small");
+    mkdirSync(mount, { recursive: true });
+    execFileSync("mount", ["-t", "tmpfs", "-o", "size=128k", "tmpfs", mount]);
+    try {
+      const path = join(mount, "disk.img");
+      const filler = join(mount, "filler");
+      writeFileSync(path, "");
+      truncateSync(path, DISK_BYTES);
+      writeFileSync(filler, new Uint8Array(100 << 10));
+      await run(path, () => rmSync(filler));
+    } finally {
+      this.close();
+      execFileSync("umount", [mount]);
+    }
   }
 
   /** Closes what is open. */

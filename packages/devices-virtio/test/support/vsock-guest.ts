@@ -1,4 +1,4 @@
-import type { QueueFeatures, VirtioState } from "../../src/index.js";
+import type { QueueFeatures } from "../../src/index.js";
 import {
   HOST_CID,
   parseVsockHeader,
@@ -8,6 +8,7 @@ import {
   vsockOp,
   writeVsockHeader,
 } from "../../src/vsock/packet.js";
+import { BenchGuest } from "./bench-guest.js";
 import { BENCH_BUFFERS, MmioBench } from "./mmio-bench.js";
 
 const MODULE = new URL("../../src/devices.ts", import.meta.url).href;
@@ -41,18 +42,13 @@ export interface SendOptions extends Partial<VsockHeader> {
 }
 
 /** A socket device with the driver of a guest beside it, which keeps count of the bytes that it has received. */
-export class VsockGuest {
-  bench: MmioBench;
+export class VsockGuest extends BenchGuest {
   /** Whether what was received counts as read by the guest's programs, and so as credit. */
   reads = true;
   readonly #received = new Map<string, number>();
   readonly #free: number[] = Array.from({ length: RX_PLACES }, (_, i) => RX_PLACES - 1 - i);
   readonly #offered = new Map<number, { readonly place: number; readonly length: number }>();
   #sends = 0;
-
-  private constructor(bench: MmioBench) {
-    this.bench = bench;
-  }
 
   /** A device whose driver is up, with `buffers` to receive in. */
   static async start(
@@ -157,26 +153,6 @@ export class VsockGuest {
     while (driver?.rings.take());
     if (driver?.add([{ gpa, length: bytes.length, writable: false }]) == null) throw new Error("the ring is full");
     this.bench.kick(TX);
-  }
-
-  /** Turns until the condition holds. */
-  until<T>(condition: () => T, what: string, timeoutMs = 5000): NonNullable<T> {
-    for (const end = performance.now() + timeoutMs; ; ) {
-      const found = condition();
-      if (found) return found;
-      if (performance.now() > end) throw new Error(`${what} did not come`);
-      this.bench.turn(10);
-    }
-  }
-
-  /** The device is made anew from its state, on the same RAM. */
-  async move(change: (state: VirtioState) => VirtioState = (state) => state): Promise<void> {
-    this.bench = await this.bench.moved(change(this.bench.save()));
-    this.bench.call("resume");
-  }
-
-  [Symbol.dispose](): void {
-    this.bench.close();
   }
 }
 

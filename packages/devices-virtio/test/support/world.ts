@@ -20,9 +20,6 @@ const BUFFERS = BASE + 0x8_0000;
 /** Bytes of a buffer's slot. */
 const SLOT = 0x400;
 
-/** Cases of a property: `BATON_ROUNDS`, or more with `BATON_SOAK`. */
-export const rounds = (few: number) => Number(process.env.BATON_ROUNDS) || (process.env.BATON_SOAK ? few * 100 : few);
-
 /** Feature bits. */
 export function bits({ packed, indirect, eventIndex, inOrder }: QueueFeatures): bigint {
   const bit = (on: boolean, n: number) => (on ? 1n << BigInt(n) : 0n);

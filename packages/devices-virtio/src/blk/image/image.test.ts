@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { addressOf, type Fd, IoVector, O_RDONLY, O_RDWR, open } from "@baton/linux";
 import { afterAll, describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
-import { rounds } from "../../../test/support/world.js";
+import { rounds } from "../../../../../test/rounds.js";
 import { type OpenedImage, openImageFiles } from "./files.js";
 import type { BlockImage } from "./image.js";
 import { openImage } from "./open.js";
@@ -110,7 +110,7 @@ describe.each(["raw", "overlay"])("%s images", (kind) => {
         rmSync(path);
         rmSync(overlay, { force: true });
       }),
-      { numRuns: rounds(25) },
+      { numRuns: rounds({ quick: 25, full: 2500 }) },
     );
   });
 
