@@ -204,6 +204,7 @@ export {
   SEEK_HOLE,
   SEEK_SET,
 } from "./abi/file.js";
+export { RWF_DSYNC, RWF_NOWAIT } from "./abi/io-uring.js";
 export {
   MADV_COLD,
   MADV_DODUMP,

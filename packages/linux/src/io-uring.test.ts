@@ -3,6 +3,7 @@ import { absence } from "../../../test/absence.js";
 import { runChild } from "../test/child.js";
 import { EBADF } from "./abi/errno.js";
 import { POLLIN } from "./abi/event.js";
+import { RWF_DSYNC } from "./abi/io-uring.js";
 import { drainEventfd, eventfd } from "./eventfd.js";
 import { liveFds } from "./fd.js";
 import { IoUring } from "./io-uring.js";
@@ -50,14 +51,14 @@ describe(`io_uring${absent}`, () => {
     const [one, two] = [new Uint8Array(3), new Uint8Array(4)];
     const reads = pieces(one, two);
     const writes = pieces(Buffer.from("ab"), Buffer.from("cd"));
-    ring.readv(file.raw, reads.iov, reads.count, 2, 1);
-    ring.writev(file.raw, writes.iov, writes.count, 100, true, 2);
+    ring.readv(file.raw, reads.iov, reads.count, 2, 0, 1);
+    ring.writev(file.raw, writes.iov, writes.count, 100, RWF_DSYNC, 2);
     ring.fdatasync(file.raw, 3);
     // As far as the file goes, beyond it, and of no file.
     const rest = pieces(new Uint8Array(60));
-    ring.readv(file.raw, rest.iov, 1, 60, 4);
-    ring.readv(file.raw, rest.iov, 1, 5000, 5);
-    ring.readv(-1, rest.iov, 1, 0, 6);
+    ring.readv(file.raw, rest.iov, 1, 60, 0, 4);
+    ring.readv(file.raw, rest.iov, 1, 5000, 0, 5);
+    ring.readv(-1, rest.iov, 1, 0, 0, 6);
     expect([ring.underWay, ring.room]).toEqual([6, 2]);
     const { 4: short, ...others } = results(ring);
     expect(others).toEqual({ 1: 7, 2: 4, 3: 0, 5: 0, 6: -EBADF });
@@ -72,7 +73,7 @@ describe(`io_uring${absent}`, () => {
     using ring = IoUring.open();
     using file = memfdCreate("disk");
     const { iov } = pieces(Buffer.from("far"));
-    ring.writev(file.raw, iov, 1, 5 * 2 ** 32 + 1, false, 0);
+    ring.writev(file.raw, iov, 1, 5 * 2 ** 32 + 1, 0, 0);
     expect(results(ring)).toEqual({ 0: 3 });
     const found = Buffer.alloc(3);
     pread(file, found, 5 * 2 ** 32 + 1);
@@ -85,7 +86,7 @@ describe(`io_uring${absent}`, () => {
     pwrite(file, new Uint8Array(4096).fill(7), 0);
     const buffers = Array.from({ length: 64 }, () => pieces(new Uint8Array(64)));
     for (let round = 0; round < 50; round++) {
-      for (const [token, { iov }] of buffers.entries()) ring.readv(file.raw, iov, 1, token * 64, token);
+      for (const [token, { iov }] of buffers.entries()) ring.readv(file.raw, iov, 1, token * 64, 0, token);
       expect(ring.room).toBe(0);
       expect(Object.values(results(ring))).toEqual(buffers.map(() => 64));
     }
@@ -98,7 +99,7 @@ describe(`io_uring${absent}`, () => {
     ring.notify(ready);
     expect(drainEventfd(ready)).toBe(0n);
     const buffers = Array.from({ length: 40 }, () => pieces(Buffer.from("x")));
-    for (const [token, { iov }] of buffers.entries()) ring.writev(file.raw, iov, 1, token, true, token);
+    for (const [token, { iov }] of buffers.entries()) ring.writev(file.raw, iov, 1, token, RWF_DSYNC, token);
     ring.submit();
     const pairs = new Int32Array(2 * ring.entries);
     let found = 0;

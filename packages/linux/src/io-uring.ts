@@ -20,7 +20,6 @@ import {
   io_uring_cqe,
   io_uring_params,
   io_uring_sqe,
-  RWF_DSYNC,
   SYS_io_uring_enter,
   SYS_io_uring_register,
   SYS_io_uring_setup,
@@ -170,15 +169,15 @@ export class IoUring {
 
   /**
    * Prepares to read `count` pieces, packed at the address `iov` and left there until they are submitted, from `offset`
-   * on; `token`, of 31 bits, comes back with the result. There must be {@link IoUring.room}.
+   * on; `flags` are of `RWF_*`; `token`, of 31 bits, comes back with the result. There must be {@link IoUring.room}.
    */
-  readv(rawFd: number, iov: number, count: number, offset: number, token: number): void {
-    this.#prepare(IORING_OP_READV, rawFd, iov, count, offset, 0, token);
+  readv(rawFd: number, iov: number, count: number, offset: number, flags: number, token: number): void {
+    this.#prepare(IORING_OP_READV, rawFd, iov, count, offset, flags, token);
   }
 
-  /** Prepares to write, as {@link IoUring.readv} does; `durable`: with its data on the disk before it has ended. */
-  writev(rawFd: number, iov: number, count: number, offset: number, durable: boolean, token: number): void {
-    this.#prepare(IORING_OP_WRITEV, rawFd, iov, count, offset, durable ? RWF_DSYNC : 0, token);
+  /** Prepares to write, as {@link IoUring.readv} does. */
+  writev(rawFd: number, iov: number, count: number, offset: number, flags: number, token: number): void {
+    this.#prepare(IORING_OP_WRITEV, rawFd, iov, count, offset, flags, token);
   }
 
   /** Prepares fdatasync(2), which knows nothing of requests that are under way. */

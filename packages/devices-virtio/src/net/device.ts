@@ -231,6 +231,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     return new UserPath({
       context,
       fd,
+      tap: this.#options.tap,
       receive: { limit: receive, counter: this.#receive },
       transmit: { limit: transmit, counter: this.#transmit },
       guard: (work) => this.#guarded(work),

@@ -14,6 +14,7 @@ import type { VirtioDeviceContext } from "../device/device.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { Chain } from "../queue/chain.js";
 import type { VirtQueue } from "../queue/queue.js";
+import { FrameRing } from "./frame-ring.js";
 import {
   BYTE_BUDGET,
   ETHERNET_BYTES,
@@ -24,13 +25,12 @@ import {
 } from "./packet.js";
 import type { DirectionCounter } from "./statistics.js";
 
-/** How an attempt to send ended. */
-type Outcome = "done" | "wait" | "lost";
-
 /** What a sender stands between. */
 export interface TransmitterOptions {
   readonly context: VirtioDeviceContext;
   readonly fd: number;
+  /** Whether batches may go through a ring: for taps. */
+  readonly batches: boolean;
   readonly limit: RateLimit;
   readonly counter: DirectionCounter;
   /** The host takes no more for now: has `notify` called again when it does. */
@@ -40,76 +40,119 @@ export interface TransmitterOptions {
 }
 
 /**
- * Sends what the guest transmits (virtio 1.2, 5.1.6.2), each packet by one `writev` from where it lies. A tap checks the
- * header itself, against the frame: what it refuses is dropped, as is everything while the link is down.
+ * Sends what the guest transmits (virtio 1.2, 5.1.6.2) from where it lies: each packet by one `writev`, or a batch of them
+ * through a ring. A tap checks the header itself, against the frame: what it refuses is dropped, as is everything while
+ * the link is down.
  */
 export class Transmitter {
   active = false;
   readonly #options: TransmitterOptions;
+  readonly #ring: FrameRing | undefined;
   readonly #vector = new IoVector();
   /** For a packet in more pieces than one call takes. */
   #whole: Uint8Array | undefined;
 
   constructor(options: TransmitterOptions) {
     this.#options = options;
+    this.#ring = options.batches ? FrameRing.open(options.fd) : undefined;
   }
 
   /** As `VirtioDevice.notify`. */
   notify(queue: VirtQueue): boolean {
-    const { context, counter } = this.#options;
+    const { context } = this.#options;
+    // A ring that broke may have left some.
+    this.#ring?.clear();
+    const taken = this.#take(queue);
+    const sent = this.#sendBatch(queue);
+    queue.publishDone();
+    if (queue.needsNotification()) context.interrupt(queue.index);
+    if (taken === "budget" && sent) context.again(queue.index);
+    return taken === "all" && sent;
+  }
+
+  close(): void {
+    this.#ring?.close();
+  }
+
+  /** Takes packets and sends them, but for a last batch: how far it came. */
+  #take(queue: VirtQueue): "all" | "budget" | "waits" {
+    const { counter, limit } = this.#options;
     let bytes = 0;
-    let all = false;
-    let waits = false;
     for (let budget = PACKET_BUDGET; budget > 0 && bytes < BYTE_BUDGET; budget--) {
       if (budget % PUBLISH_EVERY === 0) queue.publishDone();
       const chain = queue.pop();
-      if (chain === null) {
-        all = true;
-        break;
-      }
+      if (chain === null) return "all";
       const length = chain.readableLength;
-      const sound = length >= NET_HEADER_BYTES + ETHERNET_BYTES && length <= MAX_PACKET_BYTES;
-      if (!this.active || !sound) counter.dropped++;
-      else {
-        const outcome = this.#send(chain, length);
-        if (outcome === "wait") {
-          queue.unpop(chain);
-          waits = true;
-          break;
-        }
-      }
       bytes += length;
-      queue.complete(chain, 0);
+      const sound = length >= NET_HEADER_BYTES + ETHERNET_BYTES && length <= MAX_PACKET_BYTES;
+      if (!this.active || !sound) {
+        counter.dropped++;
+        queue.complete(chain, 0);
+      } else if (!limit.take(length - NET_HEADER_BYTES)) {
+        queue.unpop(chain);
+        return "waits";
+      } else if (!this.#send(queue, chain, length)) return "waits";
     }
-    queue.publishDone();
-    if (queue.needsNotification()) context.interrupt(queue.index);
-    if (!all && !waits) context.again(queue.index);
-    return all;
+    return "budget";
   }
 
-  #send(chain: Chain, length: number): Outcome {
-    const { fd, limit, counter, onFull, onLost } = this.#options;
-    if (!limit.take(length - NET_HEADER_BYTES)) return "wait";
+  /** Sends a packet, now or with the batch; false if it has to wait, and is back in the queue. */
+  #send(queue: VirtQueue, chain: Chain, length: number): boolean {
+    const ring = this.#ring;
+    if (ring?.add(chain, length)) return !ring.full || this.#sendBatch(queue);
+    if (!this.#sendBatch(queue, chain)) return false;
     const vector = this.#vector;
     vector.clear();
     if (chain.gatherReadable(vector) < length) this.#flatten(chain, length);
-    for (;;) {
-      const result = tryWritev(fd, vector.words, vector.count);
-      if (result >= 0) {
-        counter.packets++;
-        counter.bytes += length - NET_HEADER_BYTES;
-        return "done";
-      }
-      if (result === -EINTR) continue;
-      if (result === -EAGAIN) {
-        onFull();
-        return "wait";
-      }
-      counter.dropped++;
-      if (!isLost(-result)) return "done";
-      onLost(-result);
-      return "lost";
+    const result = this.#write(vector);
+    if (result === -EAGAIN) {
+      queue.unpop(chain);
+      this.#options.onFull();
+      return false;
     }
+    this.#account(result);
+    queue.complete(chain, 0);
+    return true;
+  }
+
+  /** Sends the batch; false if some of it has to wait, which is back in the queue with `next`, that was popped after it. */
+  #sendBatch(queue: VirtQueue, next?: Chain): boolean {
+    const ring = this.#ring;
+    if (ring === undefined || ring.count === 0) return true;
+    ring.carryOut();
+    let end = ring.count;
+    while (end > 0 && ring.result(end - 1) === -EAGAIN) end--;
+    for (let i = 0; i < end; i++) {
+      const result = ring.result(i);
+      // What did not go in its turn goes behind the others, or not at all.
+      this.#account(result === -EAGAIN || result === -EINTR ? this.#write(ring.vector(i)) : result);
+      queue.complete(ring.chain(i), 0);
+    }
+    const all = end === ring.count;
+    if (!all && next !== undefined) queue.unpop(next);
+    for (let i = ring.count - 1; i >= end; i--) queue.unpop(ring.chain(i));
+    ring.clear();
+    if (!all) this.#options.onFull();
+    return all;
+  }
+
+  #write(vector: IoVector): number {
+    for (;;) {
+      const result = tryWritev(this.#options.fd, vector.words, vector.count);
+      if (result !== -EINTR) return result;
+    }
+  }
+
+  /** Counts a packet by what became of it. */
+  #account(result: number): void {
+    const { counter, onLost } = this.#options;
+    if (result >= 0) {
+      counter.packets++;
+      counter.bytes += result - NET_HEADER_BYTES;
+      return;
+    }
+    counter.dropped++;
+    if (isLost(-result)) onLost(-result);
   }
 
   /** Puts a packet of too many pieces into one. */

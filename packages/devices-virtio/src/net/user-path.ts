@@ -15,6 +15,7 @@ export interface UserPathOptions {
   readonly context: VirtioDeviceContext;
   /** A tap's queue, or a socket of packets; non-blocking. */
   readonly fd: number;
+  readonly tap: boolean;
   readonly receive: { readonly limit: RateLimit; readonly counter: DirectionCounter };
   readonly transmit: { readonly limit: RateLimit; readonly counter: DirectionCounter };
   /** Runs what the descriptor's readiness leads to. */
@@ -31,14 +32,14 @@ export class UserPath implements PacketPath {
   readonly #transmitter: Transmitter;
   #queues: PathStart | undefined;
 
-  constructor({ context, fd, receive, transmit, guard, onLost }: UserPathOptions) {
+  constructor({ context, fd, tap, receive, transmit, guard, onLost }: UserPathOptions) {
     this.#context = context;
     this.#readiness = new Readiness(context, fd, (events) => guard(() => this.#ready(events, onLost)));
     const watch = (events: number) => (wanted: boolean) =>
       wanted ? this.#readiness.add(events) : this.#readiness.remove(events);
     this.#receiver = new Receiver({ context, fd, ...receive, watch: watch(EPOLLIN), onLost });
     const onFull = () => watch(EPOLLOUT)(true);
-    this.#transmitter = new Transmitter({ context, fd, ...transmit, onFull, onLost });
+    this.#transmitter = new Transmitter({ context, fd, batches: tap, ...transmit, onFull, onLost });
   }
 
   get pending(): Uint8Array | null {
@@ -92,6 +93,7 @@ export class UserPath implements PacketPath {
 
   close(): void {
     this.#readiness.stop();
+    this.#transmitter.close();
   }
 
   /** What the driver left in the queue goes out, or is dropped now that the link is down. */

@@ -39,5 +39,6 @@ export default {
     "IORING_OP_FSYNC",
     "IORING_FSYNC_DATASYNC",
     "RWF_DSYNC",
+    "RWF_NOWAIT",
   ],
 };

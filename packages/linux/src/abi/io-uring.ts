@@ -52,3 +52,4 @@ export const IORING_OP_WRITEV = 2;
 export const IORING_OP_FSYNC = 3;
 export const IORING_FSYNC_DATASYNC = 1;
 export const RWF_DSYNC = 2;
+export const RWF_NOWAIT = 8;
