@@ -418,7 +418,8 @@ describe("a network device", () => {
       { pairs: 0 },
       { offloads: 1n << 40n },
       { pending: [] },
-      { pending: [new Uint8Array(3)] },
+      { pending: [null] },
+      { pending: [[new Uint8Array(3)]] },
       { filter: null },
       { filter: { ...device.filter, unicast: [new Uint8Array(7)] } },
     ];

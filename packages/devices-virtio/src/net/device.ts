@@ -160,7 +160,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     this.#offloads = saved.offloads;
     this.#filter = { ...saved.filter };
     this.#paths.forEach((path, pair) => {
-      path.pending = saved.pending[pair] ?? null;
+      path.pending = saved.pending[pair] ?? [];
     });
   }
 

@@ -17,6 +17,6 @@ export function expectedBytes(large: boolean, mtu: number): number {
 
 /** Packets and bytes moved before other devices have their turn. */
 export const PACKET_BUDGET = 64;
-export const BYTE_BUDGET = 256 << 10;
+export const BYTE_BUDGET = 1 << 20;
 /** Packets that the driver is shown at once. */
 export const PUBLISH_EVERY = 16;

@@ -28,7 +28,7 @@ export interface PacketPath {
   stop(): void;
   /** Forgets the queues, which have been reset. */
   reset(): void;
-  /** A packet that has left the host's queue and has no room in the guest yet, with its header; for a state. */
-  pending: Uint8Array | null;
+  /** Packets that have left the host's queue and have no room in the guest yet, with their headers; for a state. */
+  pending: readonly Uint8Array[];
   close(): void;
 }

@@ -2,6 +2,7 @@ import { deviceStateError, StateReader } from "../device/state.js";
 import { MAX_MTU } from "./config.js";
 import { MAX_TABLE, type ReceiveFilter } from "./control.js";
 import { GUEST_OFFLOADS } from "./features.js";
+import { BATCH_FRAMES } from "./frame-ring.js";
 import { formatMac, MAC_BYTES } from "./mac.js";
 import { MAX_PACKET_BYTES, NET_HEADER_BYTES } from "./packet.js";
 
@@ -22,8 +23,8 @@ export interface NetState {
   readonly filter: ReceiveFilter;
   /** The driver broke the rules: nothing moves until a reset. */
   readonly halted: boolean;
-  /** For each pair a packet that had no room in the guest, with its header. */
-  readonly pending: readonly (Uint8Array | null)[];
+  /** For each pair the packets that had no room in the guest, with their headers. */
+  readonly pending: readonly (readonly Uint8Array[])[];
 }
 
 /** Reads a state that was not made in this process; throws `DEVICE_STATE`. */
@@ -65,13 +66,15 @@ function readFilter(device: string, reader: StateReader): ReceiveFilter {
   };
 }
 
-function readPending(device: string, reader: StateReader, maxPairs: number): (Uint8Array | null)[] {
-  const pending = reader.list("pending", maxPairs, (packet, path) => {
-    if (packet === null) return null;
-    const sound =
-      packet instanceof Uint8Array && packet.length >= NET_HEADER_BYTES && packet.length <= MAX_PACKET_BYTES;
-    if (!sound) throw deviceStateError(device, path, "is no packet");
-    return packet.slice();
+function readPending(device: string, reader: StateReader, maxPairs: number): Uint8Array[][] {
+  const pending = reader.list("pending", maxPairs, (packets, path) => {
+    if (!Array.isArray(packets) || packets.length > BATCH_FRAMES) throw deviceStateError(device, path, "is no list");
+    return packets.map((packet: unknown, i) => {
+      const sound =
+        packet instanceof Uint8Array && packet.length >= NET_HEADER_BYTES && packet.length <= MAX_PACKET_BYTES;
+      if (!sound) throw deviceStateError(device, `${path}[${i}]`, "is no packet");
+      return packet.slice();
+    });
   });
   if (pending.length !== maxPairs) throw reader.error("pending", `there are ${pending.length} of ${maxPairs} pairs`);
   return pending;

@@ -21,6 +21,7 @@ import {
   VIRTIO_NET_F_STATUS,
 } from "./features.js";
 import type { NetDeviceOptions, NetInfo } from "./options.js";
+import type { NetState } from "./state.js";
 import type { NetStatistics } from "./statistics.js";
 import { openTap, tapInterface } from "./tap.js";
 import { type VirtioNetOptions, virtioNet } from "./virtio-net.js";
@@ -169,6 +170,41 @@ const macOf = (name: string) => (JSON.parse(ip("-j", "link", "show", name)) as {
     expect(driver.reap()).toBe(5);
     const { transmit } = bench.command("statistics") as NetStatistics;
     expect(transmit).toEqual({ packets: 1, bytes: 46, dropped: 4 });
+  });
+
+  it.each(ringKinds)("receives bursts with long packets in them, in order and over a move, on %p", async (rings) => {
+    const { bench, driver, name } = await make(CHECKSUMS, { rings });
+    ip("link", "set", name, "mtu", "9000");
+    const host = await socket();
+    // The seven before have it ask for eight together.
+    const sizes = [...Array.from({ length: 9 }, () => 300), 4000, 400, 401, 402, 5000, 403];
+    for (const [i, size] of sizes.entries()) await sendTo(host, Buffer.alloc(size, i));
+    driver.offer(...Array.from({ length: 13 }, () => 1600));
+    bench.settle();
+    const state = bench.save();
+    expect((state.device as NetState).pending[0]?.length).toBeGreaterThan(0);
+    const before = payloads(driver.takeAll());
+    await driver.move(state);
+    closers.push(() => driver.bench.close(false));
+    driver.bench.call("resume");
+    driver.offer(...Array.from({ length: 20 }, () => 1600));
+    driver.bench.settle();
+    const all = [...before, ...payloads(driver.takeAll())];
+    expect(all.map((data) => [data.length, data[0], data.at(-1)])).toEqual(sizes.map((size, i) => [size, i, i]));
+    expect((driver.bench.command("statistics") as NetStatistics).receive.dropped).toBe(0);
+  });
+
+  it("receives in batches whatever does not fit into a buffer, and drops it", async () => {
+    const { bench, driver, name } = await make(CHECKSUMS & ~bit(VIRTIO_NET_F_MRG_RXBUF));
+    ip("link", "set", name, "mtu", "9000");
+    const host = await socket();
+    const sizes = [...Array.from({ length: 9 }, () => 300), 4000, 400, 5000, 401];
+    for (const [i, size] of sizes.entries()) await sendTo(host, Buffer.alloc(size, i));
+    driver.offer(...Array.from({ length: 30 }, () => 1600));
+    bench.settle();
+    const fitting = sizes.filter((size) => size < 1600);
+    expect(payloads(driver.takeAll()).map((data) => data.length)).toEqual(fitting);
+    expect((bench.command("statistics") as NetStatistics).receive.dropped).toBe(2);
   });
 
   it("takes other offloads at any time, and keeps them over a move", async () => {

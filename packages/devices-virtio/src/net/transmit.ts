@@ -14,7 +14,7 @@ import type { VirtioDeviceContext } from "../device/device.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { Chain } from "../queue/chain.js";
 import type { VirtQueue } from "../queue/queue.js";
-import { FrameRing } from "./frame-ring.js";
+import { BATCH_FRAMES, type FrameRing } from "./frame-ring.js";
 import {
   BYTE_BUDGET,
   ETHERNET_BYTES,
@@ -29,8 +29,8 @@ import type { DirectionCounter } from "./statistics.js";
 export interface TransmitterOptions {
   readonly context: VirtioDeviceContext;
   readonly fd: number;
-  /** Whether batches may go through a ring: for taps. */
-  readonly batches: boolean;
+  /** Takes batches; without it each packet goes by itself. */
+  readonly ring: FrameRing | undefined;
   readonly limit: RateLimit;
   readonly counter: DirectionCounter;
   /** The host takes no more for now: has `notify` called again when it does. */
@@ -47,31 +47,28 @@ export interface TransmitterOptions {
 export class Transmitter {
   active = false;
   readonly #options: TransmitterOptions;
-  readonly #ring: FrameRing | undefined;
+  /** The packets of the next batch. */
+  readonly #batch = new Array<Chain | undefined>(BATCH_FRAMES).fill(undefined);
+  #batched = 0;
   readonly #vector = new IoVector();
   /** For a packet in more pieces than one call takes. */
   #whole: Uint8Array | undefined;
 
   constructor(options: TransmitterOptions) {
     this.#options = options;
-    this.#ring = options.batches ? FrameRing.open(options.fd) : undefined;
   }
 
   /** As `VirtioDevice.notify`. */
   notify(queue: VirtQueue): boolean {
     const { context } = this.#options;
-    // A ring that broke may have left some.
-    this.#ring?.clear();
+    // A queue that broke has left some.
+    this.#forgetBatch();
     const taken = this.#take(queue);
     const sent = this.#sendBatch(queue);
     queue.publishDone();
     if (queue.needsNotification()) context.interrupt(queue.index);
     if (taken === "budget" && sent) context.again(queue.index);
     return taken === "all" && sent;
-  }
-
-  close(): void {
-    this.#ring?.close();
   }
 
   /** Takes packets and sends them, but for a last batch: how far it came. */
@@ -98,8 +95,7 @@ export class Transmitter {
 
   /** Sends a packet, now or with the batch; false if it has to wait, and is back in the queue. */
   #send(queue: VirtQueue, chain: Chain, length: number): boolean {
-    const ring = this.#ring;
-    if (ring?.add(chain, length)) return !ring.full || this.#sendBatch(queue);
+    if (this.#addToBatch(chain, length)) return this.#batched < BATCH_FRAMES || this.#sendBatch(queue);
     if (!this.#sendBatch(queue, chain)) return false;
     const vector = this.#vector;
     vector.clear();
@@ -115,25 +111,43 @@ export class Transmitter {
     return true;
   }
 
+  /** False, and nothing is added, without a ring and for a packet of more pieces than it takes. */
+  #addToBatch(chain: Chain, length: number): boolean {
+    const vector = this.#options.ring?.vector(this.#batched);
+    if (vector === undefined) return false;
+    vector.clear();
+    if (chain.gatherReadable(vector) < length) return false;
+    this.#batch[this.#batched++] = chain;
+    return true;
+  }
+
   /** Sends the batch; false if some of it has to wait, which is back in the queue with `next`, that was popped after it. */
   #sendBatch(queue: VirtQueue, next?: Chain): boolean {
-    const ring = this.#ring;
-    if (ring === undefined || ring.count === 0) return true;
-    ring.carryOut();
-    let end = ring.count;
-    while (end > 0 && ring.result(end - 1) === -EAGAIN) end--;
+    const { ring, onFull } = this.#options;
+    const count = this.#batched;
+    if (ring === undefined || count === 0) return true;
+    const { results } = ring;
+    ring.send(count);
+    let end = count;
+    while (end > 0 && results[end - 1] === -EAGAIN) end--;
     for (let i = 0; i < end; i++) {
-      const result = ring.result(i);
+      const result = results[i] as number;
       // What did not go in its turn goes behind the others, or not at all.
       this.#account(result === -EAGAIN || result === -EINTR ? this.#write(ring.vector(i)) : result);
-      queue.complete(ring.chain(i), 0);
+      queue.complete(this.#batch[i] as Chain, 0);
     }
-    const all = end === ring.count;
-    if (!all && next !== undefined) queue.unpop(next);
-    for (let i = ring.count - 1; i >= end; i--) queue.unpop(ring.chain(i));
-    ring.clear();
-    if (!all) this.#options.onFull();
-    return all;
+    if (end < count) {
+      if (next !== undefined) queue.unpop(next);
+      for (let i = count - 1; i >= end; i--) queue.unpop(this.#batch[i] as Chain);
+      onFull();
+    }
+    this.#forgetBatch();
+    return end === count;
+  }
+
+  #forgetBatch(): void {
+    this.#batch.fill(undefined, 0, this.#batched);
+    this.#batched = 0;
   }
 
   #write(vector: IoVector): number {

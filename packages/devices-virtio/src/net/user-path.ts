@@ -4,6 +4,7 @@ import { hasBit } from "../device/features.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { VirtQueue } from "../queue/queue.js";
 import { VIRTIO_NET_F_MRG_RXBUF } from "./features.js";
+import { FrameRing } from "./frame-ring.js";
 import type { PacketPath, PathStart } from "./path.js";
 import { Readiness } from "./readiness.js";
 import { Receiver } from "./receive.js";
@@ -15,6 +16,7 @@ export interface UserPathOptions {
   readonly context: VirtioDeviceContext;
   /** A tap's queue, or a socket of packets; non-blocking. */
   readonly fd: number;
+  /** Whether it is a tap's: those take batches. */
   readonly tap: boolean;
   readonly receive: { readonly limit: RateLimit; readonly counter: DirectionCounter };
   readonly transmit: { readonly limit: RateLimit; readonly counter: DirectionCounter };
@@ -30,24 +32,27 @@ export class UserPath implements PacketPath {
   readonly #readiness: Readiness;
   readonly #receiver: Receiver;
   readonly #transmitter: Transmitter;
+  readonly #ring: FrameRing | undefined;
   #queues: PathStart | undefined;
 
   constructor({ context, fd, tap, receive, transmit, guard, onLost }: UserPathOptions) {
     this.#context = context;
     this.#readiness = new Readiness(context, fd, (events) => guard(() => this.#ready(events, onLost)));
+    this.#ring = tap ? FrameRing.open(fd) : undefined;
+    const ring = this.#ring;
     const watch = (events: number) => (wanted: boolean) =>
       wanted ? this.#readiness.add(events) : this.#readiness.remove(events);
-    this.#receiver = new Receiver({ context, fd, ...receive, watch: watch(EPOLLIN), onLost });
+    this.#receiver = new Receiver({ context, fd, ring, ...receive, watch: watch(EPOLLIN), onLost });
     const onFull = () => watch(EPOLLOUT)(true);
-    this.#transmitter = new Transmitter({ context, fd, batches: tap, ...transmit, onFull, onLost });
+    this.#transmitter = new Transmitter({ context, fd, ring, ...transmit, onFull, onLost });
   }
 
-  get pending(): Uint8Array | null {
+  get pending(): readonly Uint8Array[] {
     return this.#receiver.pending;
   }
 
-  set pending(packet: Uint8Array | null) {
-    this.#receiver.pending = packet;
+  set pending(packets: readonly Uint8Array[]) {
+    this.#receiver.pending = packets;
   }
 
   start(start: PathStart): void {
@@ -93,7 +98,7 @@ export class UserPath implements PacketPath {
 
   close(): void {
     this.#readiness.stop();
-    this.#transmitter.close();
+    this.#ring?.close();
   }
 
   /** What the driver left in the queue goes out, or is dropped now that the link is down. */

@@ -26,7 +26,7 @@ const RINGS = 2;
 
 /** Has the kernel's vhost-net move packets between the queues and a tap. */
 export class VhostPath implements PacketPath {
-  readonly pending = null;
+  readonly pending = [];
   readonly #fd: number;
   readonly #rings: VhostRings;
 

@@ -1,4 +1,4 @@
-import { BatonError, eventfd, type Fd, IoUring } from "@baton/linux";
+import { BatonError, eventfd, type Fd, IoUring, RWF_DSYNC } from "@baton/linux";
 import type { ImageOptions } from "./open.js";
 
 /**
@@ -65,11 +65,11 @@ export class IoUringImage implements ImageRing {
   }
 
   read(iov: number, count: number, offset: number, token: number): void {
-    this.#ring.readv(this.#fd, iov, count, offset, token);
+    this.#ring.readv(this.#fd, iov, count, offset, 0, token);
   }
 
   write(iov: number, count: number, offset: number, durable: boolean, token: number): void {
-    this.#ring.writev(this.#fd, iov, count, offset, durable, token);
+    this.#ring.writev(this.#fd, iov, count, offset, durable ? RWF_DSYNC : 0, token);
   }
 
   flush(token: number): void {
