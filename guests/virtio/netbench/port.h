@@ -4,10 +4,10 @@
 #include "net.h"
 
 #define SENDS 256
-#define RECEIVES 128
-#define RECEIVE_BYTES 2048u
+#define RECEIVES 192
+#define RECEIVE_BYTES 4096u
 /* A TSO frame of 64 KiB, with its header, in buffers of RECEIVE_BYTES. */
-#define MERGED_MOST 34
+#define MERGED_MOST 17
 #define FRAME_GSO_MOST 65549u
 
 /* A frame that the guest made, or that it sends back. */
