@@ -7,7 +7,7 @@ import { compiled } from "./compile.js";
 import { type GuestRun, runOnBaton, runOnQemu } from "./guest-run.js";
 import { markdownTable } from "./statistics.js";
 
-const ROUNDS = 3;
+const ROUNDS = 5;
 const BRIDGE = "batonbench";
 const GUEST_TAP = "batonbench0";
 const PEER_TAP = "batonbench1";
@@ -30,7 +30,7 @@ interface Work {
 function works(): Work[] {
   const all: Work[] = [];
   for (const size of SIZES) {
-    const packets = size > PLAIN_MOST ? 300_000 : 2_000_000;
+    const packets = size > PLAIN_MOST ? 600_000 : 2_000_000;
     const gso = size > PLAIN_MOST ? 1 : 0;
     const words = `size=${size} gso=${gso} packets=${packets}`;
     all.push({ name: `send ${size} bytes`, cmdline: `role=tx ${words}`, packets, size });
