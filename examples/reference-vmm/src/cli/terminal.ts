@@ -1,16 +1,6 @@
 import { Socket } from "node:net";
-import {
-  type Fd,
-  isatty,
-  makeRaw,
-  O_NOCTTY,
-  O_NONBLOCK,
-  O_WRONLY,
-  open,
-  restore,
-  socketpair,
-  type TerminalState,
-} from "@baton/linux";
+import { type Fd, isatty, O_NOCTTY, O_NONBLOCK, O_WRONLY, open, socketpair } from "@baton/linux";
+import { TerminalMode } from "../surface/terminal-mode.js";
 
 const PREFIX = 1;
 const HELP = [
@@ -37,7 +27,7 @@ export class ConsoleTerminal {
   readonly outputFd: number;
   readonly #output: Fd | undefined;
   readonly #pair: readonly [Fd, Fd] | undefined;
-  #saved: TerminalState | undefined;
+  readonly #mode: TerminalMode | undefined;
   #prefixed = false;
 
   constructor(keys: TerminalKeys) {
@@ -52,7 +42,7 @@ export class ConsoleTerminal {
     this.inputFd = guestEnd.raw;
     const toGuest = new Socket({ fd: ownEnd.release() });
     toGuest.on("error", () => {});
-    this.#enterRaw();
+    this.#mode = new TerminalMode();
     process.stderr.write("Ctrl-A h lists the keys, Ctrl-A x ends the VM.\n");
     process.stdin.on("data", (chunk: Buffer) => {
       const bytes = this.#filter(chunk, keys);
@@ -64,9 +54,6 @@ export class ConsoleTerminal {
     // The terminal is gone: raw mode knows no other end of input.
     process.stdin.on("end", () => keys.quit());
     process.stdin.on("error", () => keys.quit());
-    process.on("SIGCONT", this.#onContinue);
-    process.on("SIGTSTP", this.#onStop);
-    process.on("exit", this.#restore);
   }
 
   /** Takes the VMM's own keys out of what was typed. */
@@ -87,38 +74,13 @@ export class ConsoleTerminal {
     return Buffer.from(out);
   }
 
-  /** Raw but for line ends: guests without a terminal driver of their own send a bare line feed. */
-  #enterRaw(): void {
-    const before = makeRaw(0, { keepOutput: true });
-    this.#saved ??= before;
-  }
-
-  /** A terminal that was closed has nothing to restore. */
-  readonly #restore = (): void => {
-    if (this.#saved === undefined) return;
-    try {
-      restore(0, this.#saved);
-    } catch {}
-  };
-
-  readonly #onContinue = (): void => this.#enterRaw();
-
-  readonly #onStop = (): void => {
-    this.#restore();
-    process.kill(process.pid, "SIGSTOP");
-  };
-
   /** Puts the terminal back. May be called again. */
   close(): void {
     this.#output?.close();
     if (this.#pair === undefined) return;
-    process.off("SIGCONT", this.#onContinue);
-    process.off("SIGTSTP", this.#onStop);
-    process.off("exit", this.#restore);
     process.stdin.removeAllListeners("data");
     process.stdin.pause();
-    this.#restore();
-    this.#saved = undefined;
+    this.#mode?.close();
     this.#pair[0].close();
   }
 }

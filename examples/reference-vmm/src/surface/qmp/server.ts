@@ -1,17 +1,9 @@
-import { lookup } from "node:dns/promises";
-import { createServer, isIP, type Server, type Socket } from "node:net";
-import {
-  BatonError,
-  type Fd,
-  listen,
-  listenPrivately,
-  localAddress,
-  type SocketAddress,
-  socketFile,
-} from "@baton/linux";
+import { createServer, type Server, type Socket } from "node:net";
+import { BatonError, type Fd, localAddress, type SocketAddress } from "@baton/linux";
 import type { CommandContext } from "../../command/command.js";
 import { commandTable } from "../../command/table.js";
-import type { QmpAddress } from "../../options/options.js";
+import type { SurfaceAddress } from "../../options/options.js";
+import { type ListeningSocket, openListeningSocket } from "../listening-socket.js";
 import { type QmpLogger, QmpSession } from "./session.js";
 
 const silent: QmpLogger = { warn: () => {} };
@@ -37,15 +29,15 @@ export class QmpServer {
   #closing: Promise<void> | undefined;
 
   private constructor(
-    address: QmpAddress,
+    address: SurfaceAddress,
     context: CommandContext,
     logger: QmpLogger,
-    socket: { readonly listener: Fd; readonly removeFile: () => void } | undefined,
+    socket: ListeningSocket | undefined,
   ) {
     this.#context = context;
     this.#logger = logger;
     this.#listener = socket?.listener;
-    this.#removeSocketFile = socket?.removeFile ?? (() => {});
+    this.#removeSocketFile = () => socket?.removeFile();
     const waits = address.kind !== "stdio" && address.wait;
     this.connected = waits
       ? new Promise((resolve, reject) => {
@@ -60,14 +52,17 @@ export class QmpServer {
   /**
    * Begins to listen. Errors: `SOCKET_IN_USE`, `SOCKET_PATH`, `QMP_LISTEN` where a TCP address cannot be had.
    */
-  static async listen(address: QmpAddress, context: CommandContext, logger: QmpLogger = silent): Promise<QmpServer> {
+  static async listen(
+    address: SurfaceAddress,
+    context: CommandContext,
+    logger: QmpLogger = silent,
+  ): Promise<QmpServer> {
     if (address.kind === "stdio") {
       const server = new QmpServer(address, context, logger, undefined);
       server.#serveStdio();
       return server;
     }
-    const socket = address.kind === "unix" ? openUnix(address.path) : await openTcp(address.host, address.port);
-    const server = new QmpServer(address, context, logger, socket);
+    const server = new QmpServer(address, context, logger, await openListeningSocket(address, "QMP"));
     server.#accept();
     return server;
   }
@@ -131,24 +126,5 @@ export class QmpServer {
       table: commandTable,
       logger: this.#logger,
     });
-  }
-}
-
-function openUnix(path: string): { readonly listener: Fd; readonly removeFile: () => void } {
-  const listener = listenPrivately(path);
-  const file = socketFile(path);
-  return { listener, removeFile: () => file.remove() };
-}
-
-async function openTcp(
-  host: string,
-  port: number,
-): Promise<{ readonly listener: Fd; readonly removeFile: () => void }> {
-  try {
-    const ip = isIP(host) ? host : (await lookup(host)).address;
-    return { listener: listen({ kind: "inet", host: ip, port }, { nonblock: true }), removeFile: () => {} };
-  } catch (error) {
-    const { message } = BatonError.from(error, "QMP_LISTEN");
-    throw new BatonError("QMP_LISTEN", `Cannot listen for QMP at ${host}:${port}: ${message}`, { cause: error });
   }
 }
