@@ -159,6 +159,22 @@ export class VirtualMachine {
     });
   }
 
+  /**
+   * Has `work` look at vCPUs and memory while no vCPU runs. A guest that runs is held for just that long, of which neither
+   * run state nor events tell. Fails as {@link pause} does.
+   */
+  inspect<T>(work: () => T, options: PauseOptions = {}): Promise<T> {
+    return this.#serialised(options.signal, async () => {
+      if (this.#run.state !== "running") return work();
+      await this.#machine.vcpus.pause(options);
+      try {
+        return work();
+      } finally {
+        this.#machine.vcpus.resume();
+      }
+    });
+  }
+
   /** Resets the machine; it runs on if it ran before. One that had crashed or shut down is then `prelaunch`, and waits. */
   reset(reason: ShutdownCause = "host-qmp-system-reset"): Promise<void> {
     return this.#serialised(undefined, () => this.#reset(false, reason));

@@ -52,6 +52,10 @@ export class FakeVm {
     this.#events.emit({ type: "resume" });
   }
 
+  async inspect<T>(work: () => T): Promise<T> {
+    return work();
+  }
+
   async reset(): Promise<void> {
     this.#events.emit({ type: "reset", guest: false, reason: "host-qmp-system-reset" });
   }
