@@ -3,5 +3,5 @@
  * @module
  */
 export type { CommandContext } from "./command/command.js";
-export type { QmpAddress } from "./options/options.js";
+export type { SurfaceAddress as QmpAddress } from "./options/options.js";
 export { QmpServer } from "./surface/qmp/server.js";

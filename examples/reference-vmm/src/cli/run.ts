@@ -6,8 +6,10 @@ import { createVm } from "../create-vm.js";
 import { deviceConfigs } from "../options/device/table.js";
 import { portChardevs } from "../options/device/virtio-serial.js";
 import { optionError } from "../options/grammar.js";
-import type { ChardevOption, VmmOptions } from "../options/options.js";
+import type { ChardevOption, MonOption, VmmOptions } from "../options/options.js";
+import { monAddress } from "../options/surface.js";
 import { vmConfig } from "../options/vm-config.js";
+import { MonitorServer } from "../surface/monitor/server.js";
 import { QmpServer } from "../surface/qmp/server.js";
 import type { VirtualMachine, VmOutcome } from "../virtual-machine.js";
 import { announceReady, isDaemonChild, spawnDaemon } from "./daemonize.js";
@@ -22,10 +24,15 @@ const CLOSE_TIMEOUT_MS = 2000;
 /** Runs a VM as the command line asks; resolves to the exit code when it has ended and everything is cleaned up. */
 export async function runVmm(options: VmmOptions): Promise<number> {
   const ports = portChardevs(options).map((id) => options.chardevs.get(id));
-  const onStdio = [serialBackend(options), ...ports, ...options.qmp].filter((user) => user?.kind === "stdio").length;
-  if (onStdio > 1) throw optionError("qmp", "standard input and output are taken already");
+  const { qmp, monitors } = surfaces(options);
+  const users = [serialBackend(options), ...ports, ...qmp, ...monitors.map(({ address }) => address)];
+  const onStdio = users.filter((user) => user?.kind === "stdio").length;
+  if (onStdio > 1) {
+    const last = monitors.some(({ address }) => address.kind === "stdio") ? "monitor" : "qmp";
+    throw optionError(last, "standard input and output are taken already");
+  }
   if (options.daemonize) {
-    if (onStdio > 0) throw optionError("daemonize", "cannot be used with a console or QMP on stdio");
+    if (onStdio > 0) throw optionError("daemonize", "cannot be used with a console, QMP or a monitor on stdio");
     if (!isDaemonChild()) return spawnDaemon();
   }
   return new Vmm(options, createLogger(options.logFile)).run();
@@ -38,6 +45,16 @@ function serialBackend(options: VmmOptions): ChardevOption | undefined {
   const backend = options.chardevs.get(options.serial.chardev);
   if (backend === undefined) throw optionError("serial", `there is no chardev '${options.serial.chardev}'`);
   return backend;
+}
+
+/** All QMP servers and monitors, those on character devices included. */
+function surfaces({ qmp, monitors, mons, chardevs }: VmmOptions): Pick<VmmOptions, "qmp" | "monitors"> {
+  const on = (mode: MonOption["mode"]) =>
+    mons.filter((mon) => mon.mode === mode).map((mon) => ({ ...mon, address: monAddress(mon, chardevs) }));
+  return {
+    qmp: [...qmp, ...on("control").map(({ address }) => address)],
+    monitors: [...monitors, ...on("readline")],
+  };
 }
 
 /** One run of the program: the VM with its surfaces, in the order in which they come up, and down again. */
@@ -117,10 +134,16 @@ class Vmm {
   }
 
   /** Servers are closed before the VM is, so that their last events are still sent. */
-  async #listen(vm: VirtualMachine): Promise<QmpServer[]> {
-    const servers: QmpServer[] = [];
-    for (const address of this.#options.qmp) {
-      const context = { vm, quit: () => this.#quit("host-qmp-quit") };
+  async #listen(vm: VirtualMachine): Promise<(QmpServer | MonitorServer)[]> {
+    const servers: (QmpServer | MonitorServer)[] = [];
+    const context = { vm, quit: () => this.#quit("host-qmp-quit"), log: this.#log };
+    const { qmp, monitors } = surfaces(this.#options);
+    for (const { address, prompt } of monitors) {
+      const server = await MonitorServer.listen(address, context, prompt === undefined ? {} : { prompt });
+      this.#undo.push(() => server.close());
+      servers.push(server);
+    }
+    for (const address of qmp) {
       const server = await QmpServer.listen(address, context, this.#log);
       this.#undo.push(() => server.close());
       servers.push(server);

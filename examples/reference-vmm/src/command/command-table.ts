@@ -20,6 +20,11 @@ export class CommandTable {
     return [...this.#commands.values()];
   }
 
+  /** The commands that programs may call, sorted by name. */
+  get machineCommands(): readonly Command[] {
+    return this.commands.filter(({ monitorOnly }) => !monitorOnly);
+  }
+
   /** The command of a name, if there is one. */
   get(name: string): Command | undefined {
     return this.#commands.get(name);
@@ -36,7 +41,7 @@ export class CommandTable {
     call: Omit<CommandCall, "table">,
   ): Promise<unknown> {
     const command = this.get(name);
-    if (command === undefined) {
+    if (command === undefined || (command.monitorOnly && call.monitor === undefined)) {
       throw new BatonError("COMMAND_NOT_FOUND", `The command ${name} has not been found`);
     }
     return command.handler(context, checkArguments(command.arguments, args), { ...call, table: this });

@@ -1,5 +1,6 @@
 import type { VirtualMachine } from "../virtual-machine.js";
 import type { CommandTable } from "./command-table.js";
+import type { MonitorForm, MonitorState } from "./monitor/form.js";
 import type { Members, Schema, Static, StaticMembers } from "./schema.js";
 
 /** What commands act upon. */
@@ -8,6 +9,16 @@ export interface CommandContext {
   readonly vm: Pick<VirtualMachine, keyof VirtualMachine>;
   /** Ends the program that runs the VM; called after the guest has been shut down and the answer has been sent. */
   quit(): void | Promise<void>;
+  /** The program's log, where there is one. */
+  readonly log?: LogControl;
+}
+
+/** What a program writes to its log, to be chosen while it runs. */
+export interface LogControl {
+  /** All kinds of messages, with what they are. */
+  readonly items: Readonly<Record<string, string>>;
+  /** Writes messages of these kinds and no others. */
+  choose(items: readonly string[]): void;
 }
 
 /** Where a command came from, as far as commands may know. */
@@ -24,6 +35,8 @@ export interface CommandCall {
   readonly table: CommandTable;
   /** Has `work` begin once the answer is on its way; no other command of the connection runs before it is done. */
   afterReply(work: (connection: Connection) => void | Promise<void>): void;
+  /** What the client has set for itself, where it is one of the human monitor. */
+  readonly monitor?: MonitorState;
 }
 
 /** A command of the management interface, whichever surface it comes through. */
@@ -35,6 +48,10 @@ export interface Command<A extends Members = Members, R extends Schema = Schema>
   readonly returns: R;
   /** Errors beside those of the arguments: what they mean, by `BatonError` code. */
   readonly errors?: Readonly<Record<string, string>>;
+  /** How people use it; it is not on the human monitor without this. */
+  readonly monitor?: MonitorForm<Static<R>>;
+  /** Whether it is there for people alone: programs cannot call it. */
+  readonly monitorOnly?: boolean;
   /** Carries it out; the arguments have been checked. */
   handler(context: CommandContext, args: StaticMembers<A>, call: CommandCall): Static<R> | Promise<Static<R>>;
 }

@@ -19,7 +19,7 @@ const builtins = {
 /** Commands and events with all their types, as `query-qmp-schema` lists them; types of equal shape are one entity. */
 export function schemaInfo(table: CommandTable, events: readonly EventDescription[]): readonly SchemaInfo[] {
   const types = new TypeEntities();
-  const commands = table.commands.map(
+  const commands = table.machineCommands.map(
     (command): SchemaInfo => ({
       name: command.name,
       "meta-type": "command",

@@ -9,7 +9,7 @@ export function renderReference(commands: readonly Command[], events: readonly E
   return [
     "## Commands",
     "",
-    ...commands.flatMap(renderCommand),
+    ...commands.filter(({ monitorOnly }) => !monitorOnly).flatMap(renderCommand),
     "## Events",
     "",
     ...markdownTable(

@@ -2,24 +2,33 @@ import { balloonCommands } from "./builtin/balloon.js";
 import { blockCommands } from "./builtin/block.js";
 import { chardevCommands } from "./builtin/chardev.js";
 import { cpuCommands } from "./builtin/cpus.js";
+import { deviceTreeCommands } from "./builtin/device-tree.js";
+import { humanMonitorCommands } from "./builtin/human-monitor.js";
 import { iothreadCommands } from "./builtin/iothreads.js";
 import { lifecycleCommands } from "./builtin/lifecycle.js";
+import { memoryCommands } from "./builtin/memory.js";
 import { negotiationCommands } from "./builtin/negotiation.js";
 import { networkCommands } from "./builtin/network.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
 import { statusCommands } from "./builtin/status.js";
 import { CommandTable } from "./command-table.js";
+import { withHotplugForm } from "./monitor/hotplug-forms.js";
 
 /** Every command there is, each once; all surfaces map to this table. */
-export const commandTable: CommandTable = new CommandTable([
-  ...negotiationCommands,
-  ...lifecycleCommands,
-  ...statusCommands,
-  ...cpuCommands,
-  ...blockCommands,
-  ...networkCommands,
-  ...balloonCommands,
-  ...chardevCommands,
-  ...iothreadCommands,
-  ...selfDescriptionCommands,
-]);
+export const commandTable: CommandTable = new CommandTable(
+  [
+    ...negotiationCommands,
+    ...lifecycleCommands,
+    ...statusCommands,
+    ...cpuCommands,
+    ...blockCommands,
+    ...networkCommands,
+    ...balloonCommands,
+    ...chardevCommands,
+    ...iothreadCommands,
+    ...deviceTreeCommands,
+    ...memoryCommands,
+    ...humanMonitorCommands,
+    ...selfDescriptionCommands,
+  ].map(withHotplugForm),
+);

@@ -17,11 +17,24 @@ export interface MemoryObject {
   readonly hugePages?: "2M" | "1G";
 }
 
-/** Where a QMP server listens. */
-export type QmpAddress =
+/** Where a surface such as QMP or the human monitor is served. */
+export type SurfaceAddress =
   | { readonly kind: "unix"; readonly path: string; readonly wait: boolean }
   | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly wait: boolean }
   | { readonly kind: "stdio" };
+
+/** A human monitor: where it is served, and with which prompt, unless the usual one. */
+export interface MonitorOption {
+  readonly address: SurfaceAddress;
+  readonly prompt?: string;
+}
+
+/** A `-mon`: a surface on a character device. */
+export interface MonOption {
+  readonly chardev: string;
+  readonly mode: "readline" | "control";
+  readonly prompt?: string;
+}
 
 /** A character device: the back end, and `stdio`, which only the binary has. */
 export type ChardevOption = ChardevBackend | { readonly kind: "stdio" };
@@ -53,7 +66,9 @@ export interface VmmOptions {
   devices: DeviceOption[];
   chardevs: Map<string, ChardevOption>;
   serial: { backend: ChardevOption } | { chardev: string } | undefined;
-  qmp: QmpAddress[];
+  qmp: SurfaceAddress[];
+  monitors: MonitorOption[];
+  mons: MonOption[];
   pidfile: string | undefined;
   daemonize: boolean;
   logFile: string | undefined;
@@ -94,6 +109,8 @@ export function emptyOptions(): VmmOptions {
     chardevs: new Map(),
     serial: undefined,
     qmp: [],
+    monitors: [],
+    mons: [],
     pidfile: undefined,
     daemonize: false,
     logFile: undefined,

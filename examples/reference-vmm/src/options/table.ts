@@ -4,7 +4,8 @@ import { checkKeys, optionError, parseBool, parseSize, parseSubOptions } from ".
 import { parseNetdev } from "./netdev.js";
 import { applyObject } from "./object.js";
 import type { VmmOptions } from "./options.js";
-import { parseChardev, parseQmp, parseSmp } from "./values.js";
+import { parseMon, parseMonitor, parseQmp } from "./surface.js";
+import { parseChardev, parseSmp } from "./values.js";
 
 /** One option of the command line: what it takes, what it does, what `-help` says. */
 export interface OptionEntry {
@@ -129,6 +130,21 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
     repeat: true,
     help: "a QMP server",
     apply: (o, v, n) => o.qmp.push(parseQmp(n, v)),
+  },
+  monitor: {
+    argument: "stdio|unix:PATH,server,nowait|tcp:HOST:PORT,server,nowait|none[,prompt=TEXT]",
+    repeat: true,
+    help: "a monitor for people",
+    apply(o, v, n) {
+      const monitor = parseMonitor(n, v);
+      if (monitor !== null) o.monitors.push(monitor);
+    },
+  },
+  mon: {
+    argument: "chardev=ID[,mode=readline|control][,prompt=TEXT]",
+    repeat: true,
+    help: "a monitor for people, or with mode=control a QMP server, on a -chardev",
+    apply: (o, v, n) => o.mons.push(parseMon(n, v)),
   },
   pidfile: { argument: "FILE", help: "writes the process id; removed at the end", apply: (o, v) => (o.pidfile = v) },
   daemonize: { help: "goes to the background once the VM is set up", apply: (o) => (o.daemonize = true) },

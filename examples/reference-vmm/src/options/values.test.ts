@@ -1,7 +1,7 @@
 import { describe, expect, it } from "@jest/globals";
 import { applyObject } from "./object.js";
 import { emptyOptions } from "./options.js";
-import { parseChardev, parseQmp, parseSmp } from "./values.js";
+import { parseChardev, parseSmp } from "./values.js";
 
 const invalid = (message: RegExp) =>
   expect.objectContaining({ code: "OPTION_INVALID", message: expect.stringMatching(message) });
@@ -125,30 +125,5 @@ describe("-serial and -chardev", () => {
     ["pty,colour=red", /unknown sub-option 'colour'/],
   ])("refuses %j", (text, message) => {
     expect(() => parseChardev("chardev", text)).toThrow(invalid(message));
-  });
-});
-
-describe("-qmp", () => {
-  it.each([
-    ["stdio", { kind: "stdio" }],
-    ["unix:/a=b,,c,server,nowait", { kind: "unix", path: "/a=b,c", wait: false }],
-    ["unix:/q,server=on,wait=off", { kind: "unix", path: "/q", wait: false }],
-    ["unix:/q,server", { kind: "unix", path: "/q", wait: true }],
-    ["tcp:localhost:4444,server,nowait", { kind: "tcp", host: "localhost", port: 4444, wait: false }],
-    ["tcp:[::1]:0,server=yes,wait=no", { kind: "tcp", host: "::1", port: 0, wait: false }],
-    ["tcp::7,server,wait", { kind: "tcp", host: "127.0.0.1", port: 7, wait: true }],
-  ])("reads %s", (text, expected) => {
-    expect(parseQmp("qmp", text)).toEqual(expected);
-  });
-
-  it.each([
-    ["pipe:/x", /neither unix:PATH, tcp:HOST:PORT nor stdio/],
-    ["unix:/q", /only servers are supported/],
-    ["unix:,server", /needs a path or an address/],
-    ["unix:/q,server,wait=maybe", /wait=maybe is neither on nor off/],
-    ["tcp:host,server", /'host' is not HOST:PORT/],
-    ["tcp:h:65536,server", /port=65536 is not a whole number from 0 to 65535/],
-  ])("refuses %s", (text, message) => {
-    expect(() => parseQmp("qmp", text)).toThrow(invalid(message));
   });
 });

@@ -7,7 +7,8 @@ import {
   parseSubOptions,
   type SubOptions,
 } from "./grammar.js";
-import type { ChardevOption, MemoryObject, QmpAddress, VmmOptions } from "./options.js";
+import type { ChardevOption, MemoryObject, VmmOptions } from "./options.js";
+import { isServer, requireServer } from "./surface.js";
 
 const MAX_SMP = 254;
 
@@ -128,38 +129,5 @@ export function parseChardev(
         `back end '${kind}' is not supported`,
         "Supported: stdio, pty, null, file, socket (unix)",
       );
-  }
-}
-
-/** `-qmp unix:PATH,server,nowait`, `tcp:HOST:PORT,server=on,wait=off`, `stdio`. */
-export function parseQmp(option: string, text: string): QmpAddress {
-  if (text === "stdio") return { kind: "stdio" };
-  const match = /^(unix|tcp):(.*)$/.exec(text);
-  if (match === null) throw optionError(option, `'${text}' is neither unix:PATH, tcp:HOST:PORT nor stdio`);
-  const parsed = parseSubOptions(option, match[2] as string, "always");
-  checkKeys(option, parsed, ["server", "wait", "nowait"]);
-  requireServer(option, parsed.pairs);
-  const bool = (key: string, fallback: string) => parseBool(option, key, parsed.pairs.get(key) ?? fallback);
-  const wait = bool("wait", "on") && !bool("nowait", "off");
-  const address = parsed.first ?? "";
-  if (address === "") throw optionError(option, "needs a path or an address");
-  if (match[1] === "unix") return { kind: "unix", path: address, wait };
-  const tcp = /^(?:\[(.+)\]|([^:]*)):(\d+)$/.exec(address);
-  if (tcp === null) throw optionError(option, `'${address}' is not HOST:PORT`);
-  return {
-    kind: "tcp",
-    host: tcp[1] ?? (tcp[2] || "127.0.0.1"),
-    port: parseInteger(option, "port", tcp[3] as string, 0, 65535),
-    wait,
-  };
-}
-
-function isServer(option: string, pairs: ReadonlyMap<string, string>): boolean {
-  return parseBool(option, "server", pairs.get("server") ?? "off");
-}
-
-function requireServer(option: string, pairs: ReadonlyMap<string, string>): void {
-  if (!isServer(option, pairs)) {
-    throw optionError(option, "only servers are supported", "Add ,server=on,wait=off (or ,server,nowait)");
   }
 }

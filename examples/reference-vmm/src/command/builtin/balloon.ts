@@ -20,6 +20,11 @@ export const balloonCommands: readonly Command[] = [
   defineCommand({
     name: "balloon",
     doc: "Asks the guest to get along with so much memory; `BALLOON_CHANGED` tells how far it has come.",
+    monitor: {
+      parameters: [{ name: "value", kind: "size" }],
+      usage: "target",
+      help: "request VM to change its memory allocation (in MB)",
+    },
     arguments: { value: { type: int, doc: "bytes; more than the guest's memory counts as all of it" } },
     returns: nothing,
     errors,
@@ -33,6 +38,11 @@ export const balloonCommands: readonly Command[] = [
   defineCommand({
     name: "query-balloon",
     doc: "How much memory the guest has at the moment.",
+    monitor: {
+      name: "info balloon",
+      help: "show balloon information",
+      render: ({ actual }) => `balloon: actual=${Math.floor(actual / 2 ** 20)}\n`,
+    },
     arguments: {},
     returns: object({ actual: { type: int, doc: "bytes" } }),
     errors,

@@ -1,6 +1,7 @@
 import type { BlkInfo, BlkStatisticsSnapshot, VirtioMmioDevice } from "@baton/devices-virtio";
 import { BatonError } from "@baton/linux";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
+import { renderBlock, renderBlockStatistics } from "../monitor/block-text.js";
 import { any, arrayOf, bool, int, nothing, object, str } from "../schema.js";
 
 /** The VM's disks. */
@@ -21,6 +22,11 @@ export const blockCommands: readonly Command[] = [
   defineCommand({
     name: "query-block",
     doc: "The disks.",
+    monitor: {
+      name: "info block",
+      help: "show info of all block devices",
+      render: (blocks) => blocks.map(renderBlock).join("\n"),
+    },
     arguments: {},
     returns: arrayOf(
       object({
@@ -60,6 +66,11 @@ export const blockCommands: readonly Command[] = [
   defineCommand({
     name: "query-blockstats",
     doc: "What the disks have done since the VM was made.",
+    monitor: {
+      name: "info blockstats",
+      help: "show block device statistics",
+      render: (blocks) => blocks.map(renderBlockStatistics).join(""),
+    },
     arguments: {},
     returns: arrayOf(
       object({

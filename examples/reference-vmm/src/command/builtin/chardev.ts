@@ -7,6 +7,11 @@ export const chardevCommands: readonly Command[] = [
   defineCommand({
     name: "query-chardev",
     doc: "The character devices that devices of the guest use.",
+    monitor: {
+      name: "info chardev",
+      help: "show the character devices",
+      render: (chardevs) => chardevs.map(({ label, filename }) => `${label}: filename=${filename}\n`).join(""),
+    },
     arguments: {},
     returns: arrayOf(
       object({

@@ -54,6 +54,17 @@ export const cpuCommands: readonly Command[] = [
   defineCommand({
     name: "query-cpus-fast",
     doc: "The same in the form of newer versions of QEMU.",
+    monitor: {
+      name: "info cpus",
+      help: "show infos for each CPU",
+      render: (cpus, state) =>
+        cpus
+          .map((cpu) => {
+            const index = cpu["cpu-index"];
+            return `${index === state.cpu ? "*" : " "} CPU #${index}: thread_id=${cpu["thread-id"]}\n`;
+          })
+          .join(""),
+    },
     arguments: {},
     returns: arrayOf(
       object({

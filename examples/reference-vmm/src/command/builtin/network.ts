@@ -1,6 +1,7 @@
 import type { NetInfo, VirtioMmioDevice } from "@baton/devices-virtio";
 import { BatonError } from "@baton/linux";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
+import { driverName } from "../monitor/device-tree.js";
 import { arrayOf, bool, int, nothing, object, oneOf, str } from "../schema.js";
 
 /** The VM's network cards. */
@@ -18,6 +19,14 @@ export const networkCommands: readonly Command[] = [
   defineCommand({
     name: "set_link",
     doc: "Plugs a network card's cable in or out, which the guest sees.",
+    monitor: {
+      parameters: [
+        { name: "name", kind: "word", choices: (context) => cards(context).map(({ id }) => id) },
+        { name: "up", kind: "switch" },
+      ],
+      usage: "name on|off",
+      help: "change the link status of a network adapter",
+    },
     arguments: {
       name: { type: str, doc: "the card's id" },
       up: { type: bool, doc: "whether it is plugged in" },
@@ -27,6 +36,23 @@ export const networkCommands: readonly Command[] = [
     async handler(context, { name, up }) {
       await card(context, name).command("set-link", { up });
       return {};
+    },
+  }),
+  defineCommand({
+    name: "info network",
+    doc: "The network cards and what they stand on.",
+    monitorOnly: true,
+    monitor: { help: "show the network state", render: (text) => text },
+    arguments: {},
+    returns: str,
+    handler: async (context) => {
+      const texts = cards(context).map(async (device) => {
+        const { mac, linkUp, vhost, interface: tap } = (await device.command("info")) as NetInfo;
+        const host = tap === "" ? "type=socket" : `type=tap,ifname=${tap}${vhost ? ",vhost=on" : ""}`;
+        const card = `index=0,type=nic,model=${driverName(device)},macaddr=${mac}${linkUp ? "" : ",link=off"}`;
+        return `${device.id}: ${card}\n \\ ${device.id}: index=0,${host}\n`;
+      });
+      return (await Promise.all(texts)).join("");
     },
   }),
   defineCommand({

@@ -10,7 +10,7 @@ export const selfDescriptionCommands: readonly Command[] = [
     doc: "All commands, sorted by name.",
     arguments: {},
     returns: arrayOf(object({ name: { type: str } })),
-    handler: (_context, _args, { table }) => table.commands.map(({ name }) => ({ name })),
+    handler: (_context, _args, { table }) => table.machineCommands.map(({ name }) => ({ name })),
   }),
   defineCommand({
     name: "query-qmp-schema",

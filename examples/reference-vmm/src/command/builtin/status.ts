@@ -8,6 +8,14 @@ export const statusCommands: readonly Command[] = [
   defineCommand({
     name: "query-status",
     doc: "The run state.",
+    monitor: {
+      name: "info status",
+      help: "show the current VM status (running|paused)",
+      render({ running, status }) {
+        const why = running || status === "paused" ? "" : ` (${status})`;
+        return `VM status: ${running ? "running" : "paused"}${why}\n`;
+      },
+    },
     arguments: {},
     returns: object({
       status: { type: str, doc: "QEMU's `RunState`: `running`, `paused`, `prelaunch`, `shutdown`, …" },
@@ -19,6 +27,11 @@ export const statusCommands: readonly Command[] = [
   defineCommand({
     name: "query-name",
     doc: "The guest's name, if it has one.",
+    monitor: {
+      name: "info name",
+      help: "show the current VM name",
+      render: ({ name }) => (name === undefined ? "" : `${name}\n`),
+    },
     arguments: {},
     returns: object({ name: { type: str, optional: true, doc: "what `-name` gave" } }),
     handler: ({ vm }) => (vm.config.name === undefined ? {} : { name: vm.config.name }),
@@ -26,6 +39,11 @@ export const statusCommands: readonly Command[] = [
   defineCommand({
     name: "query-kvm",
     doc: "Whether KVM runs the guest, which it always does.",
+    monitor: {
+      name: "info kvm",
+      help: "show KVM information",
+      render: ({ enabled }) => `kvm support: ${enabled ? "enabled" : "disabled"}\n`,
+    },
     arguments: {},
     returns: object({
       enabled: { type: bool, doc: "always true" },
@@ -36,6 +54,11 @@ export const statusCommands: readonly Command[] = [
   defineCommand({
     name: "query-version",
     doc: "The version, the same as in the greeting.",
+    monitor: {
+      name: "info version",
+      help: "show the version of QEMU that is spoken, and of Baton",
+      render: ({ qemu, package: own }) => `${qemu.major}.${qemu.minor}.${qemu.micro}${own}\n`,
+    },
     arguments: {},
     returns: object({
       qemu: {

@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { liveFds } from "@baton/linux";
 import { afterEach, beforeEach, describe, expect, test } from "@jest/globals";
-import type { QmpAddress } from "../../options/options.js";
+import type { SurfaceAddress } from "../../options/options.js";
 import { QmpServer } from "./server.js";
 import { TestClient } from "./testing/client.js";
 import { fakeContext } from "./testing/fake-vm.js";
@@ -40,7 +40,7 @@ describe("QmpServer", () => {
     rmSync(directory, { recursive: true });
   });
 
-  async function serve(context = fakeContext(), address: QmpAddress = { kind: "unix", path, wait: false }) {
+  async function serve(context = fakeContext(), address: SurfaceAddress = { kind: "unix", path, wait: false }) {
     const warnings: string[] = [];
     const server = await QmpServer.listen(address, context, { warn: (message) => warnings.push(message) });
     undo.push(() => server.close());
