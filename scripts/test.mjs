@@ -36,6 +36,8 @@ const programs = {
   cpio: "cpio",
   iasl: "acpica-tools",
   ip: "iproute2",
+  python3: "python3",
+  xz: "xz-utils",
 };
 
 /** Checks before the tests, each a command that is quiet when all is well. */

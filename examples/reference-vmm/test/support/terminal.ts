@@ -6,6 +6,7 @@ import {
   open,
   openPty,
   setNonblocking,
+  setWindowSize,
   tryRead,
   write,
 } from "@baton/linux";
@@ -49,6 +50,11 @@ export class TerminalWindow {
   /** Whether it passes every byte at once and without echo. */
   get isRaw(): boolean {
     return (this.settings.readUInt32LE(C_LFLAG) & (ICANON | ECHO)) === 0;
+  }
+
+  /** Gives the window another size, as a user does with its corner. */
+  resize(rows: number, columns: number): void {
+    setWindowSize(this.#master, { rows, columns });
   }
 
   type(text: string): void {

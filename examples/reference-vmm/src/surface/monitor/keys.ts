@@ -4,6 +4,9 @@ import { EventEmitter } from "node:events";
 const MAX_PIECE_BYTES = 256;
 const LF = 0x0a;
 const CR = 0x0d;
+const CTRL_C = 0x03;
+
+const isEnd = (byte: number | undefined) => byte === LF || byte === CR || byte === CTRL_C;
 
 /** What was typed, as a line editor reads it: each piece has been taken in when {@link type} returns. */
 export class Keys extends EventEmitter {
@@ -27,9 +30,14 @@ export class Keys extends EventEmitter {
   }
 }
 
-/** Length of the next piece of `bytes` to type: no piece goes on behind a line's end. */
+/** Length of the next piece of `bytes` to type: none goes on behind a line's end or a Ctrl-C. */
 export function pieceLength(bytes: Uint8Array): number {
   const limit = Math.min(bytes.length, MAX_PIECE_BYTES);
-  for (let i = 0; i < limit; i++) if (bytes[i] === LF || bytes[i] === CR) return i + 1;
+  for (let i = 0; i < limit; i++) if (isEnd(bytes[i])) return i + 1;
   return limit;
+}
+
+/** Whether a piece ends its line, or gives it up. */
+export function pieceEnds(piece: Uint8Array): boolean {
+  return isEnd(piece[piece.length - 1]);
 }

@@ -6,7 +6,7 @@ import { type MonitorState, monitorState } from "../../command/monitor/form.js";
 import type { HumanMonitor } from "../../command/monitor/human-monitor.js";
 import { version } from "../../command/version.js";
 import { complete } from "./completion.js";
-import { Keys, pieceLength } from "./keys.js";
+import { Keys, pieceEnds, pieceLength } from "./keys.js";
 
 /** What a session needs. */
 export interface MonitorSessionOptions {
@@ -129,11 +129,7 @@ export class MonitorSession implements Connection {
       const length = pieceLength(first);
       if (length === first.length) this.#waiting.shift();
       else this.#waiting[0] = first.subarray(length);
-      this.#keys.type(first.subarray(0, length));
-      if (this.#editor.line.length > MAX_LINE) {
-        this.#tooLong = true;
-        this.#editor.write(null, { ctrl: true, name: "u" });
-      }
+      this.#type(first.subarray(0, length));
       await this.#running;
       await this.#drained();
     }
@@ -143,19 +139,31 @@ export class MonitorSession implements Connection {
     else this.#options.input.resume();
   }
 
+  /** Types a piece; of a line that is too long only its end, so that the editor does not have to hold it. */
+  #type(piece: Uint8Array): void {
+    if (this.#tooLong && !pieceEnds(piece)) return;
+    this.#keys.type(this.#tooLong ? piece.subarray(-1) : piece);
+    if (this.#editor.line.length <= MAX_LINE) return;
+    this.#tooLong = true;
+    this.#editor.write(null, { ctrl: true, name: "u" });
+  }
+
   #onLine(line: string): void {
     const tooLong = this.#tooLong || line.length > MAX_LINE;
     this.#tooLong = false;
-    this.#running = (async () => {
-      if (tooLong) this.#show(`line too long: at most ${MAX_LINE} characters\n`);
-      else await this.#execute(line);
+    this.#running = this.#execute(tooLong ? undefined : line).then(() => {
       this.#running = undefined;
       if (this.#destroyed) this.#end();
       else if (this.#closing === undefined) this.#editor.prompt();
-    })();
+    });
   }
 
-  async #execute(line: string): Promise<void> {
+  /** Carries a line out; undefined stands for one that was too long. */
+  async #execute(line: string | undefined): Promise<void> {
+    if (line === undefined) {
+      this.#show(`line too long: at most ${MAX_LINE} characters\n`);
+      return;
+    }
     const { context, monitor } = this.#options;
     this.#command = new AbortController();
     let after: ((connection: Connection) => void | Promise<void>) | undefined;

@@ -9,7 +9,7 @@ export interface FakeVmOptions {
   readonly vcpus?: number;
   readonly topology?: { sockets: number; dies: number; cores: number; threads: number };
   /** Awaited in each operation that stops or starts the guest. */
-  readonly operation?: () => Promise<void>;
+  readonly operation?: (signal?: AbortSignal) => Promise<void>;
 }
 
 /** As much of a VM as commands and surfaces touch, without KVM; events as a VM sends them. */
@@ -18,13 +18,14 @@ export class FakeVm {
   readonly machine: object;
   readonly #events = new VmEvents();
   readonly #run = new RunStateMachine("running");
-  readonly #operation: () => Promise<void>;
+  readonly #operation: (signal?: AbortSignal) => Promise<void>;
 
   constructor(options: FakeVmOptions = {}) {
     const { vcpus = 2, name } = options;
     this.config = name === undefined ? {} : { name };
     this.machine = {
       topology: options.topology ?? { sockets: vcpus, dies: 1, cores: 1, threads: 1 },
+      virtio: { devices: [], iothreads: new Map() },
       vcpus: { threads: Array.from({ length: vcpus }, (_, i) => ({ tid: 1000 + i })) },
     };
     this.#operation = options.operation ?? (async () => {});
@@ -38,8 +39,8 @@ export class FakeVm {
     return this.#events.listen(listener);
   }
 
-  async pause(): Promise<void> {
-    await this.#operation();
+  async pause({ signal }: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    await this.#operation(signal);
     if (this.runState !== "running") return;
     this.#run.enter("paused");
     this.#events.emit({ type: "stop" });
