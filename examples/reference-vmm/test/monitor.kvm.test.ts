@@ -23,7 +23,7 @@ const ticker: VmConfig = {
   devices: [serial()],
 };
 
-/** Where the ticker's image is loaded. */
+/** Where the ticker's code is loaded. */
 const IMAGE = 0x100000n;
 
 describeKvm("the monitor of a real VM", () => {
@@ -70,9 +70,9 @@ describeKvm("the monitor of a real VM", () => {
     const seen: string[] = [];
     vm.onEvent(({ type }) => seen.push(type));
     const monitor = await client();
-    const dump = await monitor.ask("xp /4096xb 0x100000");
+    const dump = await monitor.ask("xp /1024xb 0x100000");
     expect(dump).toMatch(/^0000000000100000: 0x/);
-    expect(bytesOf(dump).equals(vm.machine.memory.read(IMAGE, 4096))).toBe(true);
+    expect(bytesOf(dump).equals(vm.machine.memory.read(IMAGE, 1024))).toBe(true);
     expect(await monitor.ask("xp 0x100000")).toMatch(/^0000000000100000: 0x[0-9a-f]{2}\n$/);
     expect(await monitor.ask("xp /2xg 96*1024*1024 - 8")).toBe("0000000005fffff8: Cannot access memory\n");
     expect(await monitor.ask("xp 0xfee00000")).toBe("00000000fee00000: Cannot access memory\n");

@@ -4,20 +4,19 @@ import { describeKvm } from "../../../test/describe-kvm.js";
 import { rounds } from "../../../test/rounds.js";
 import { baton, END_TIMEOUT_MS, killPrograms, Program, Scratch, tickerGuest } from "./support/baton.js";
 import { qemuPython, qemuPythonAbsence } from "./support/qemu-python.js";
-import { until } from "./support/until.js";
 
 const CLIENT_TIMEOUT_MS = 30_000;
 const absent = await qemuPythonAbsence();
 const scratch = new Scratch();
-const path = scratch.at("qmp.sock");
 
 describeKvm(`QMP with clients of QEMU's own${absent}`, () => {
   let vm: Program;
+  let path: string;
+  let vms = 0;
 
-  beforeEach(async () => {
-    const qmp = ["-serial", "null", "-qmp", `unix:${path},server,nowait`];
-    const pidfile = scratch.at("vm.pid");
-    vm = baton([...tickerGuest, "-name", "demo", ...qmp, "-pidfile", pidfile, "-D", scratch.at("vm.log")]);
+  beforeEach(() => {
+    path = scratch.at(`qmp-${++vms}.sock`);
+    vm = baton([...tickerGuest, "-name", "demo", "-serial", "null", "-qmp", `unix:${path},server,nowait`]);
   });
 
   afterEach(() => killPrograms());
@@ -89,7 +88,6 @@ describeKvm(`QMP with clients of QEMU's own${absent}`, () => {
     ]) {
       expect(shown).toMatch(text);
     }
-    vm.child.kill("SIGTERM");
-    await until(() => vm.end === 0, "the end of the VM");
+    expect(await vm.ended(END_TIMEOUT_MS)).toBe(0);
   });
 });

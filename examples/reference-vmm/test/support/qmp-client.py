@@ -35,7 +35,7 @@ async def main(path: str, rounds: int) -> None:
         try:
             await qmp.execute(command, arguments)
         except ExecuteError as error:
-            errors[command] = [error.error.class_, error.error.desc]
+            errors[command] = [error.error_class, str(error)]
 
     # Ids of one's own, one after the other without waiting.
     ids = [json.dumps([number, {"text": "\u00e9"}]) for number in range(rounds)]

@@ -5,14 +5,23 @@ const MAX_PIECE_BYTES = 256;
 const LF = 0x0a;
 const CR = 0x0d;
 const CTRL_C = 0x03;
+const TAB = 0x09;
+const SPACE = Uint8Array.of(0x20);
 
 const isEnd = (byte: number | undefined) => byte === LF || byte === CR || byte === CTRL_C;
 
 /** What was typed, as a line editor reads it: each piece has been taken in when {@link type} returns. */
 export class Keys extends EventEmitter {
-  /** Gives bytes to the editor. */
-  type(bytes: Uint8Array): void {
-    this.emit("data", bytes);
+  /**
+   * Gives bytes to the editor, one at a time: of several together it would take the first ones for pasted, and put them
+   * at the line's end wherever the cursor is. A tab completes if nothing else is there behind it (`more` says whether
+   * something waits); else it came with a paste, and is a space.
+   */
+  type(bytes: Uint8Array, more: boolean): void {
+    const tabs = more ? bytes.length : bytes.findLastIndex((byte) => byte !== TAB) + 1;
+    for (let i = 0; i < bytes.length; i++) {
+      this.emit("data", bytes[i] === TAB && i < tabs ? SPACE : bytes.subarray(i, i + 1));
+    }
   }
 
   /** The editor stops its input when it has its own affairs; who types here asks it first. */

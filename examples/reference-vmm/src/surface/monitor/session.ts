@@ -142,7 +142,7 @@ export class MonitorSession implements Connection {
   /** Types a piece; of a line that is too long only its end, so that the editor does not have to hold it. */
   #type(piece: Uint8Array): void {
     if (this.#tooLong && !pieceEnds(piece)) return;
-    this.#keys.type(this.#tooLong ? piece.subarray(-1) : piece);
+    this.#keys.type(this.#tooLong ? piece.subarray(-1) : piece, this.#waiting.length > 0);
     if (this.#editor.line.length <= MAX_LINE) return;
     this.#tooLong = true;
     this.#editor.write(null, { ctrl: true, name: "u" });
