@@ -48,6 +48,8 @@ export class VirtualMachine {
   #settle: (outcome: VmOutcome) => void = () => {};
   #last: Promise<unknown> = Promise.resolve();
   #resetRequested = false;
+  /** How much of what the guest or a device asks for has not begun. */
+  #waitingInBackground = 0;
   #closing: Promise<void> | undefined;
 
   private constructor(config: VmConfig, machine: Machine, console: ConsolePort | undefined, initial: RunState) {
@@ -170,7 +172,8 @@ export class VirtualMachine {
       try {
         return work();
       } finally {
-        this.#machine.vcpus.resume();
+        // A vCPU that has stopped itself, as for a power-off, goes on by what waits, if at all.
+        if (this.#waitingInBackground === 0) this.#machine.vcpus.resume();
       }
     });
   }
@@ -273,7 +276,12 @@ export class VirtualMachine {
 
   /** Work that nobody waits for; an error in it stops the VM. */
   #background(work: () => Promise<void>): void {
-    this.#serialised(undefined, work).catch((error: unknown) => {
+    this.#waitingInBackground++;
+    const begun = () => {
+      this.#waitingInBackground--;
+      return work();
+    };
+    this.#serialised(undefined, begun).catch((error: unknown) => {
       if (BatonError.is(error, "VM_CLOSED") || this.#run.state === "internal-error") return;
       this.#fault(BatonError.from(error, "INTERNAL_ERROR"));
     });

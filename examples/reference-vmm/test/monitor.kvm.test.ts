@@ -1,12 +1,14 @@
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { getRegisters } from "@baton/core-kvm";
 import { guestPath, tickerCmdline } from "@baton/guests";
 import { liveFds } from "@baton/linux";
 import { afterEach, beforeEach, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { rounds } from "../../../test/rounds.js";
 import { createVm, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
 import { MonitorServer } from "../src/surface/monitor/server.js";
 import { MonitorClient } from "../src/surface/monitor/testing/client.js";
@@ -97,6 +99,27 @@ describeKvm("the monitor of a real VM", () => {
     }
     expect(await monitor.ask("x 0xffff800000000000")).toBe("ffff800000000000: Cannot access memory\n");
     expect(await monitor.ask("x $nope")).toMatch(/^unknown register '\$nope'\n/);
+  });
+
+  it("looks into a guest that ends itself, which ends no other way for it", async () => {
+    for (let round = 0; round < rounds({ quick: 5, full: 200 }); round++) {
+      const hello = { kernel: guestPath("hello"), cmdline: "primes=1000" };
+      await start({ memory: { sizeMiB: 32 }, boot: hello, devices: [serial()] });
+      let looks = 0;
+      let ended = false;
+      const outcome = vm.wait().finally(() => {
+        ended = true;
+      });
+      while (!ended) {
+        looks += await vm.inspect(() => 1);
+        // The guest has to get on in between.
+        await delay(2);
+      }
+      expect(await outcome).toMatchObject({ reason: "debug-exit", exitCode: 33 });
+      expect(vm.runState).toBe("shutdown");
+      expect(looks).toBeGreaterThan(1);
+      for (const one of closing.splice(0).reverse()) await one.close();
+    }
   });
 
   it("describes the machine's real map and devices", async () => {
