@@ -1,3 +1,4 @@
+import { once } from "node:events";
 import { createInterface, type Interface } from "node:readline";
 import type { Readable, Writable } from "node:stream";
 import { BatonError } from "@baton/linux";
@@ -100,12 +101,12 @@ export class MonitorSession implements Connection {
     }
     this.#waiting.push(interrupt < 0 ? chunk : chunk.subarray(interrupt + 1));
     if (this.#backlog > MAX_BACKLOG_BYTES) this.#options.input.pause();
-    void this.#pump();
+    this.#pump();
   };
 
   readonly #onInputEnd = () => {
     this.#inputEnded = true;
-    void this.#pump();
+    this.#pump();
   };
 
   /** The client is gone: what it has typed and has not begun is forgotten. */
@@ -119,13 +120,22 @@ export class MonitorSession implements Connection {
     return this.#destroyed || this.#closing !== undefined;
   }
 
-  /** Types what was received, as far as the editor is free for it and the client reads what it is told. */
-  async #pump(): Promise<void> {
+  /** Types what was received. Where the editor fails, the session ends and the VM goes on. */
+  #pump(): void {
     if (this.#pumping) return;
     this.#pumping = true;
-    while (!this.#over) {
+    this.#typeAll()
+      .catch(() => this.#destroy())
+      .finally(() => {
+        this.#pumping = false;
+      });
+  }
+
+  /** Types as far as the editor is free for it and the client reads what it is told. */
+  async #typeAll(): Promise<void> {
+    for (;;) {
       const [first] = this.#waiting;
-      if (first === undefined) break;
+      if (this.#over || first === undefined) break;
       const length = pieceLength(first);
       if (length === first.length) this.#waiting.shift();
       else this.#waiting[0] = first.subarray(length);
@@ -133,7 +143,6 @@ export class MonitorSession implements Connection {
       await this.#running;
       await this.#drained();
     }
-    this.#pumping = false;
     if (this.#over) return;
     if (this.#inputEnded) await this.close();
     else this.#options.input.resume();
@@ -194,14 +203,15 @@ export class MonitorSession implements Connection {
     this.#tooLong = false;
   }
 
+  /** Waits until the client has taken enough of what it was told, or the session ends. */
   async #drained(): Promise<void> {
     const { output } = this.#options;
     while (output.writableLength > MAX_UNREAD_BYTES && !this.#over) {
-      await new Promise<void>((resolve) => {
-        output.once("drain", resolve);
-        output.once("close", resolve);
-        this.#abort.signal.addEventListener("abort", () => resolve(), { once: true });
-      });
+      const waited = new AbortController();
+      const signal = AbortSignal.any([this.#abort.signal, waited.signal]);
+      const gone = () => {};
+      await Promise.race([once(output, "drain", { signal }), once(output, "close", { signal })]).catch(gone);
+      waited.abort();
     }
   }
 
