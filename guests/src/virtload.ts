@@ -12,6 +12,8 @@ export interface VirtloadOptions extends Omit<VirtioOptions, "irq"> {
   /** Tenths of a second. */
   readonly spoil?: number;
   readonly blkblocks?: number;
+  /** 1: disks may come and go. */
+  readonly plug?: 0 | 1;
   readonly netecho?: 0 | 1;
   readonly netwindow?: number;
   /** Time stamps. */
@@ -49,16 +51,19 @@ export function parseVirtloadCounters(output: string): VirtloadCounters[] {
   );
 }
 
-/** A line that tells of something: "BAD" ends the guest, "STALL" makes it end with EXIT_BAD, "RESET" is no fault. */
+/**
+ * A line that tells of something: "BAD" ends the guest, "STALL" makes it end with EXIT_BAD, the others are no faults:
+ * "RESET" of a device, "PLUG" of a disk that came or went, "LINK" of a cable.
+ */
 export interface VirtloadFinding {
-  readonly kind: "BAD" | "STALL" | "RESET";
+  readonly kind: "BAD" | "STALL" | "RESET" | "PLUG" | "LINK";
   /** What follows: the device's name, and more. */
   readonly text: string;
 }
 
 /** What `virtload` has found so far. */
 export function parseVirtloadFindings(output: string): VirtloadFinding[] {
-  return [...output.matchAll(/^(BAD|STALL|RESET) ([^\r\n]*)/gm)].map(([, kind, text]) => ({
+  return [...output.matchAll(/^(BAD|STALL|RESET|PLUG|LINK) ([^\r\n]*)/gm)].map(([, kind, text]) => ({
     kind: kind as VirtloadFinding["kind"],
     text: text!,
   }));

@@ -9,6 +9,10 @@
 #define NET_F_GUEST_TSO4 BIT(7)
 #define NET_F_HOST_TSO4 BIT(11)
 #define NET_F_MRG_RXBUF BIT(15)
+#define NET_F_STATUS BIT(16)
+
+/* The offset of the status in the configuration (5.1.4), and its bit for the cable. */
+enum { NET_STATUS = 6, NET_LINK_UP = 1 };
 
 enum { NET_RX = 0, NET_TX = 1 };
 

@@ -40,6 +40,7 @@ static void fill(struct blk *blk, struct request *request) {
 
 bool request_choose(struct load *load, struct request *request) {
 	struct blk *blk = load->state;
+	if (blk->blocks == 0) return false;
 	uint64_t dice = random_below(&blk->random, 100);
 	request->status = 0xff;
 	request->blocks = 0;
@@ -103,6 +104,10 @@ void request_check(struct load *load, struct request *request, uint32_t length) 
 	struct blk *blk = load->state;
 	uint32_t type = request->header.type;
 	uint8_t status = __atomic_load_n(&request->status, __ATOMIC_RELAXED);
+	if (status == BLK_IOERR && blk->plugs) {
+		unlock(blk, request);
+		return;
+	}
 	bool fine = status == BLK_OK || (type == BLK_GET_ID && status == BLK_UNSUPPORTED);
 	if (!fine) bad("%s type=%u sector=%lu status=%u", load->name, type, request->header.sector, status);
 	uint32_t expected = type == BLK_OUT ? 1 : request->bytes + 1;

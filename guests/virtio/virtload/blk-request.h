@@ -26,7 +26,10 @@ struct blk {
 	struct queue queue;
 	struct request requests[DEPTH];
 	unsigned depth, cuts;
-	uint64_t random, blocks;
+	/* The blocks that there are and are used, and how many may be. */
+	uint64_t random, blocks, most;
+	/* Whether the disk may come and go: requests may then fail. */
+	bool plugs;
 	/* Of each block the number of the write that it holds (0: not known), and whether a request is at it. */
 	uint32_t *generation;
 	bool *locked;

@@ -35,15 +35,22 @@ static uint32_t least(uint32_t left, uint32_t right) {
 	return left < right ? left : right;
 }
 
+/* The blocks that are used of the disk that is there now. */
+static uint64_t present(struct load *load) {
+	struct blk *blk = load->state;
+	uint64_t capacity = config64(&load->device, BLK_CAPACITY) / (BLOCK / SECTOR);
+	return capacity < blk->most ? capacity : blk->most;
+}
+
 static struct blk *allocate(struct load *load) {
 	struct blk *blk = load_state(load, sizeof *blk);
-	uint64_t capacity = config64(&load->device, BLK_CAPACITY) / (BLOCK / SECTOR);
 	blk->random = load->device.base;
-	blk->blocks = parameter_within("blkblocks", 512, SPAN, 1 << 20);
-	if (blk->blocks > capacity) blk->blocks = capacity;
-	if (blk->blocks == 0) bad("%s is smaller than %lu bytes", load->name, BLOCK);
-	blk->generation = arena_take(blk->blocks * sizeof *blk->generation, 8);
-	blk->locked = arena_take(blk->blocks, 8);
+	blk->most = parameter_within("blkblocks", 512, SPAN, 1 << 20);
+	blk->plugs = parameter_within("plug", 0, 0, 1);
+	blk->blocks = present(load);
+	if (blk->blocks == 0 && !blk->plugs) bad("%s is smaller than %lu bytes", load->name, BLOCK);
+	blk->generation = arena_take(blk->most * sizeof *blk->generation, 8);
+	blk->locked = arena_take(blk->most, 8);
 	for (unsigned i = 0; i < DEPTH; i++) blk->requests[i].data = arena_take(SPAN * BLOCK, PAGE);
 	return blk;
 }
@@ -62,9 +69,21 @@ static void start(struct load *load) {
 	serve(load);
 }
 
+/* A disk has come or gone: of another one nothing is known, nor of what is on its way. */
+static void config(struct load *load) {
+	struct blk *blk = load->state;
+	uint64_t blocks = present(load);
+	if (!blk->plugs || blocks == blk->blocks) return;
+	blk->blocks = blocks;
+	memset(blk->generation, 0, blk->most * sizeof *blk->generation);
+	for (unsigned i = 0; i < DEPTH; i++) blk->requests[i].generation = 0;
+	print("PLUG %s blocks=%lu\n", load->name, blocks);
+	submit(load);
+}
+
 static bool waits(const struct load *load) {
 	const struct blk *blk = load->state;
 	return blk->queue.with_device != 0;
 }
 
-const struct driver blk_driver = {ID_BLK, true, start, serve, NULL, submit, waits, NULL};
+const struct driver blk_driver = {ID_BLK, true, start, serve, config, submit, waits, NULL};

@@ -42,7 +42,7 @@ struct net {
 	uint32_t gathered, missing;
 	struct window window;
 	uint64_t random, timeout, flying_most;
-	bool echo;
+	bool echo, down;
 	uint8_t mac[6];
 };
 
@@ -61,7 +61,7 @@ static void give_buffer(struct load *load, uint8_t *buffer) {
 
 static void submit(struct load *load) {
 	struct net *net = load->state;
-	for (unsigned i = 0; i < SENDS; i++) {
+	for (unsigned i = 0; i < SENDS && !net->down; i++) {
 		struct send *send = &net->sends[i];
 		if (send->busy || net->send.free < 3) continue;
 		if ((net->echo && net->window.flying >= net->flying_most) || !load_begins(load)) break;
@@ -142,16 +142,31 @@ static void tick(struct load *load) {
 	submit(load);
 }
 
+static bool is_down(struct load *load) {
+	return device_has(&load->device, NET_F_STATUS) && (config16(&load->device, NET_STATUS) & NET_LINK_UP) == 0;
+}
+
+/* The cable is in or out: what is on its way then may be lost. */
+static void config(struct load *load) {
+	struct net *net = load->state;
+	if (is_down(load) == net->down) return;
+	net->down = !net->down;
+	window_forgive(&net->window);
+	print("LINK %s up=%u\n", load->name, !net->down);
+	submit(load);
+}
+
 static void start(struct load *load) {
 	bool again = load->state != NULL;
 	struct net *net = load_state(load, sizeof *net);
-	load_negotiate(load, NET_F_MAC | NET_F_MRG_RXBUF);
+	load_negotiate(load, NET_F_MAC | NET_F_MRG_RXBUF | NET_F_STATUS);
 	net->random = load->device.base;
 	net->echo = parameter_within("netecho", 1, 0, 1);
 	net->flying_most = parameter_within("netwindow", 16, 1, SENDS);
 	net->timeout = parameter("nettimeout", 3000000000ul);
 	net->buffer_bytes = device_has(&load->device, NET_F_MRG_RXBUF) ? MERGED_BYTES : RECEIVE_BYTES;
 	net->missing = 0;
+	net->down = is_down(load);
 	static const uint8_t local[6] = {0x02, 0xba, 0x70, 0x6e};
 	memcpy(net->mac, local, 6);
 	for (unsigned i = 0; i < 6 && device_has(&load->device, NET_F_MAC); i++) net->mac[i] = config8(&load->device, i);
@@ -176,4 +191,4 @@ static void summary(const struct load *load) {
 	print(" %s_late=%u", load->name, net->window.late);
 }
 
-const struct driver net_driver = {ID_NET, true, start, serve, NULL, tick, waits, summary};
+const struct driver net_driver = {ID_NET, true, start, serve, config, tick, waits, summary};

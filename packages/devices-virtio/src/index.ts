@@ -11,6 +11,7 @@ export { type VirtioBalloonOptions, virtioBalloon } from "./balloon/virtio-ballo
 export type { BlkInfo } from "./blk/device.js";
 export type { Aio } from "./blk/image/ring.js";
 export type { DetectZeroes, ErrorPolicy } from "./blk/options.js";
+export { emptyBlk } from "./blk/slot.js";
 export type { BlkOperationStatistics, BlkStatisticsSnapshot } from "./blk/statistics.js";
 export { type VirtioBlkOptions, virtioBlk } from "./blk/virtio-blk.js";
 // For those who build devices and machines.
@@ -32,6 +33,7 @@ export { type RingFeatures, VIRTIO_F_VERSION_1 } from "./device/features.js";
 export type { RateLimitOptions } from "./device/rate-limit.js";
 export { deviceStateError, type QueueRegisters, StateReader, type VirtioState } from "./device/state.js";
 export type { NetInfo, NetLimit, NetLimits } from "./net/options.js";
+export { type EmptyNetOptions, emptyNet } from "./net/slot.js";
 export type { NetFilterInfo } from "./net/state.js";
 export type { NetDirectionStatistics, NetStatistics } from "./net/statistics.js";
 export { type NetBackend, type VirtioNetOptions, virtioNet } from "./net/virtio-net.js";

@@ -29,6 +29,8 @@ import { type BlkState, type HeldState, readBlkState } from "./state.js";
 /** A block device (virtio 1.2, 5.2). */
 export class BlkDevice implements VirtioDevice {
   readonly deviceId = 2;
+  /** A read-only disk refuses them one by one. */
+  readonly tolerated = bit(VIRTIO_BLK_F_DISCARD) | bit(VIRTIO_BLK_F_WRITE_ZEROES);
   readonly features: bigint;
   readonly queueSizes: readonly number[];
   readonly workQueues: readonly number[];
@@ -139,6 +141,16 @@ export class BlkDevice implements VirtioDevice {
     this.#setSize(capacity);
     this.#heldState = held;
     this.#setWriteback(writeback);
+  }
+
+  succeed(former: unknown): BlkState {
+    const { queues, queueSize } = this.#options;
+    const { writeback } = readBlkState(this.#context.id, former, queues, queueSize);
+    return { ...this.save(), writeback };
+  }
+
+  abandon(): void {
+    this.#requests.abandon();
   }
 
   command(name: string, args: unknown): unknown {

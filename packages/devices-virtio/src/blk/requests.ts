@@ -154,6 +154,15 @@ export class BlkRequests {
     this.#limit.stop();
   }
 
+  /** Answers with an error what one of the host's has held. */
+  abandon(): void {
+    for (const { queue, chain } of this.#held.splice(0)) {
+      answerRequest(queue, chain, this.#parse(queue, chain), VIRTIO_BLK_S_IOERR);
+      this.#answered.add(queue);
+    }
+    this.#interrupt();
+  }
+
   close(): void {
     this.reset();
     this.#limit.close();

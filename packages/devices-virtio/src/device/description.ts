@@ -37,6 +37,8 @@ export interface VirtioDeviceDescription {
   /** The id of the iothread that serves it; the shared device thread unless given. */
   readonly iothread?: string;
   readonly rings?: RingFeatures;
+  /** Whether it is a place without a back end, where another of its kind may be put; it has no id of its own then. */
+  readonly empty?: boolean;
   /** The URL of the module with the device's factory; this package's own unless given. */
   readonly module?: string;
   readonly factory: string;

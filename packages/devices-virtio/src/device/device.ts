@@ -61,6 +61,8 @@ export interface DriverReady {
  * | `quiesce` | any | finishes I/O under way and stops its sources; may be called again | leave guest-visible effects to come |
  * | `save` | quiesced | tells everything beyond RAM, rings and back end | change anything |
  * | `load` | new, or quiesced; then `start` for a device that was started | takes a saved state; may be called again | have any effect outside of itself |
+ * | `succeed` | new | the state to `load`, to go on with the driver of another of its kind | change anything |
+ * | `abandon` | quiesced; `close` follows | answers what it holds with errors: its back end is taken away | leave a request unanswered |
  * | `resume` | quiesced | goes on; the transport then notifies it of every queue | - |
  * | `close` | any | lets go of everything; of what it has opened too, if its state was handed over | close descriptors that it was given |
  */
@@ -90,6 +92,14 @@ export interface VirtioDevice {
   save(): unknown;
   /** Throws `DEVICE_STATE` with the path of a field that is wrong. */
   load(state: unknown): void;
+  /**
+   * The state with which it goes on where another of its kind has stood: what the driver has set, from what that saved,
+   * and its own back end. Absent where a device cannot be replaced while the driver runs.
+   */
+  succeed?(former: unknown): unknown;
+  abandon?(): void;
+  /** Features that it does not offer, and keeps its word on towards a driver that was offered them by another. */
+  readonly tolerated?: bigint;
   /** Answers the embedder; throws for what cannot be done. */
   command?(name: string, args: unknown): unknown;
   /** `handedOver`: another device goes on with the state that was saved last, and with what that names. */

@@ -66,7 +66,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     this.#config = new NetConfig(mac, fds.length, mtu);
     this.#permanentMac = mac;
     this.#link = new NetLink(context, this.#config, options.linkUp, () => this.#activate());
-    this.#tap = new TapQueues(fds, options.tap);
+    this.#tap = new TapQueues(fds, options.tap && !fds.includes(-1));
     const offered = netFeatures({ tap: options.tap, multiQueue: fds.length > 1, mtu: mtu > 0 });
     const mergeable = vhost === null || hasBit(vhost.features, VIRTIO_NET_F_MRG_RXBUF);
     this.features = mergeable ? offered : offered & ~bit(VIRTIO_NET_F_MRG_RXBUF);
@@ -162,6 +162,14 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     this.#paths.forEach((path, pair) => {
       path.pending = saved.pending[pair] ?? [];
     });
+  }
+
+  succeed(former: unknown): NetState {
+    const saved = readNetState(this.#context.id, former, this.#paths.length);
+    const { mac, macGiven, mtu, linkUp } = this.#options;
+    // The guest's driver asks for the address once.
+    const address = macGiven ? { mac, permanentMac: mac } : { mac: saved.mac, permanentMac: saved.permanentMac };
+    return { ...saved, ...address, mtu, linkUp, pending: this.#paths.map(() => null) };
   }
 
   command(name: string, args: unknown): unknown {

@@ -15,7 +15,7 @@ export interface NetLimits {
 
 /** What the device's half in its thread is made with. */
 export interface NetDeviceOptions {
-  /** For each pair of queues the host's side: non-blocking, whole packets with a virtio header in front. */
+  /** For each pair of queues the host's side: non-blocking, whole packets with a virtio header in front. -1: there is none. */
   readonly fds: readonly number[];
   /** Whether they are queues of a tap, which finishes packets for the guest; else sockets. */
   readonly tap: boolean;

@@ -41,6 +41,9 @@ export interface VirtioNetOptions {
   readonly rings?: RingFeatures;
 }
 
+/** Descriptors of a queue unless said otherwise. */
+export const DEFAULT_QUEUE_SIZE = 256;
+
 const VHOST_NET: VhostKind = {
   name: "vhost-net",
   path: "/dev/vhost-net",
@@ -50,7 +53,7 @@ const VHOST_NET: VhostKind = {
 
 /** A network device. Errors when the machine is made: `TAP_OPEN`, `VHOST_UNAVAILABLE`, `INVALID_ARGUMENT`. */
 export function virtioNet(options: VirtioNetOptions): VirtioDeviceDescription {
-  const { id, backend, queues = 1, queueSize = 256, mtu = 0 } = options;
+  const { id, backend, queues = 1, queueSize = DEFAULT_QUEUE_SIZE, mtu = 0 } = options;
   const vhost = options.vhost !== undefined && options.vhost !== false;
   checkRange(id, "queues", queues, 1, NET_MAX_PAIRS);
   checkRange(id, "queueSize", queueSize, NET_MIN_QUEUE_SIZE, NET_MAX_QUEUE_SIZE);

@@ -1,3 +1,4 @@
+import { BatonError } from "@baton/linux";
 import type { GuestMemory } from "@baton/memory";
 import type { VirtioDevice } from "../device/device.js";
 import { hasBit, VIRTIO_F_VERSION_1 } from "../device/features.js";
@@ -29,9 +30,8 @@ export interface CoreHooks {
 
 /** What every transport has: status, features, queues, and the way from reset to DRIVER_OK and back (virtio 1.2, 2 and 3). */
 export class VirtioCore {
-  readonly device: VirtioDevice;
-  /** Everything that is offered. */
-  readonly offered: bigint;
+  /** Everything that is offered: settled from the driver's first word on until its next reset. */
+  #offered: bigint;
   accepted = 0n;
   configGeneration = 0;
   readonly registers: MutableQueueRegisters[];
@@ -39,16 +39,28 @@ export class VirtioCore {
   queues: readonly VirtQueue[] = [];
   readonly #memory: GuestMemory;
   readonly #hooks: CoreHooks;
-  readonly #name: string;
+  #name: string;
+  #device: VirtioDevice;
+  /** What the transport adds to the device's features. */
+  #transport: bigint;
   #status = 0;
 
   constructor(name: string, device: VirtioDevice, memory: GuestMemory, transportFeatures: bigint, hooks: CoreHooks) {
     this.#name = name;
-    this.device = device;
+    this.#device = device;
+    this.#transport = transportFeatures;
     this.#memory = memory;
     this.#hooks = hooks;
-    this.offered = device.features | transportFeatures;
+    this.#offered = device.features | transportFeatures;
     this.registers = device.queueSizes.map(freshRegisters);
+  }
+
+  get device(): VirtioDevice {
+    return this.#device;
+  }
+
+  get offered(): bigint {
+    return this.#offered;
   }
 
   get status(): number {
@@ -97,6 +109,46 @@ export class VirtioCore {
     return (this.#status & STATUS_DRIVER_OK) === 0;
   }
 
+  /**
+   * Puts another device in the place of this one, whose I/O is ended and which is closed: the driver goes on with it,
+   * and knows only what the configuration space says. Fails with `DEVICE_SHAPE` where the driver was promised what the
+   * other does not keep; everything is then as it was. The caller resumes it.
+   */
+  replace(next: VirtioDevice, { name, transportFeatures }: { name: string; transportFeatures: bigint }): void {
+    const former = this.#device;
+    this.#checkShape(next, name, transportFeatures);
+    const { live } = this;
+    this.guard(() => former.quiesce());
+    try {
+      next.load(next.succeed?.(former.save()));
+    } catch (error) {
+      this.guard(() => former.resume());
+      throw error;
+    }
+    this.guard(() => former.abandon?.());
+    this.#device = next;
+    this.#name = name;
+    this.#transport = transportFeatures;
+    if (this.#status === 0) this.#offered = next.features | transportFeatures;
+    if (live && this.live) next.start({ features: this.accepted, queues: this.queues });
+    former.close(false);
+  }
+
+  #checkShape(next: VirtioDevice, name: string, transportFeatures: bigint): void {
+    const refuse = (problem: string): BatonError => new BatonError("DEVICE_SHAPE", `${name}: ${problem}`);
+    const { deviceId, queueSizes } = this.#device;
+    if (next.deviceId !== deviceId || next.succeed === undefined) {
+      throw refuse(`a device of type ${next.deviceId} cannot take the place of one of type ${deviceId}`);
+    }
+    if (next.queueSizes.join() !== queueSizes.join()) {
+      throw refuse(`it has queues of [${next.queueSizes.join(", ")}], its place has [${queueSizes.join(", ")}]`);
+    }
+    const missing = this.#offered & ~(next.features | (next.tolerated ?? 0n) | transportFeatures);
+    if (this.#status !== 0 && missing !== 0n) {
+      throw refuse(`the guest was offered features that it does not have: 0x${missing.toString(16)}`);
+    }
+  }
+
   reset(): void {
     this.#hooks.deactivated();
     this.device.reset();
@@ -104,6 +156,7 @@ export class VirtioCore {
     this.queues = [];
     this.#status = 0;
     this.accepted = 0n;
+    this.#offered = this.#device.features | this.#transport;
     this.device.queueSizes.forEach((size, i) => {
       this.registers[i] = freshRegisters(size);
     });
@@ -162,6 +215,9 @@ export class VirtioCore {
     }
     const status = reader.integer("status", 0, 0xff);
     const accepted = reader.bits("accepted");
+    // In a place where devices are replaced, the driver may have been offered what another has.
+    const tolerated = this.#device.tolerated ?? 0n;
+    if (status !== 0) this.#offered |= reader.bits("offered") & tolerated;
     if ((status & STATUS_FEATURES_OK) !== 0 && (accepted & ~this.offered) !== 0n) {
       const missing = (accepted & ~this.offered).toString(16);
       throw reader.error("accepted", `the guest uses features that this device does not offer: 0x${missing}`);

@@ -12,14 +12,14 @@ import {
   type ServiceHandle,
   type Vm,
 } from "@baton/core-kvm";
-import { type BatonError, eventfd, type Fd } from "@baton/linux";
+import { BatonError, eventfd, type Fd } from "@baton/linux";
 import type { GuestMemory } from "@baton/memory";
-import type { OpenedDevice, OpenOrFind, VirtioDeviceDescription } from "../../device/description.js";
+import type { MachineFacts, OpenedDevice, OpenOrFind, VirtioDeviceDescription } from "../../device/description.js";
 import type { VirtioEvent } from "../../device/device.js";
 import type { VirtioState } from "../../device/state.js";
 import { SHARED_BYTES } from "./interrupt-status.js";
 import { MMIO_INTERRUPT, MMIO_LENGTH, MMIO_QUEUE_NOTIFY } from "./layout.js";
-import type { QuiesceReport, VirtioServiceOptions } from "./service.js";
+import type { QuiesceReport, VirtioReplacement, VirtioServiceOptions } from "./service.js";
 
 const here = createRequire(import.meta.url);
 
@@ -43,15 +43,15 @@ export interface VirtioMmioOptions {
 
 /** A virtio device on the virtio-mmio transport, as its machine sees it; the device itself lives in a device thread. */
 export class VirtioMmioDevice {
-  readonly id: string;
-  readonly description: VirtioDeviceDescription;
+  #description: VirtioDeviceDescription;
   readonly base: bigint;
   readonly gsi: number;
   readonly thread: DeviceThread;
   readonly #vm: Vm;
   readonly #service: ServiceHandle;
   readonly #shared: SharedArrayBuffer;
-  readonly #opened: OpenedDevice;
+  readonly #facts: MachineFacts;
+  #opened: OpenedDevice;
   readonly #irqfd: Irqfd;
   readonly #doorbells: readonly Ioeventfd[];
   readonly #fds: readonly Fd[];
@@ -64,19 +64,20 @@ export class VirtioMmioDevice {
     parts: {
       service: ServiceHandle;
       shared: SharedArrayBuffer;
+      facts: MachineFacts;
       opened: OpenedDevice;
       interrupt: Fd;
       doorbells: readonly Fd[];
     },
   ) {
-    this.description = description;
-    this.id = description.id;
+    this.#description = description;
     this.base = options.base;
     this.gsi = options.gsi;
     this.thread = options.thread;
     this.#vm = options.vm;
     this.#service = parts.service;
     this.#shared = parts.shared;
+    this.#facts = parts.facts;
     this.#opened = parts.opened;
     this.#fds = [parts.interrupt, ...parts.doorbells];
     this.#irqfd = { gsi: options.gsi, eventfd: parts.interrupt };
@@ -92,7 +93,8 @@ export class VirtioMmioDevice {
   /** Opens what the device needs and starts it in its thread. Its bus devices must be on the bus before the vCPUs start. */
   static async start(description: VirtioDeviceDescription, options: VirtioMmioOptions): Promise<VirtioMmioDevice> {
     const ramBytes = options.memory.describe().regions.reduce((sum, { size }) => sum + Number(size), 0);
-    const opened = description.open(options.openOrFind, { ramBytes, incoming: options.incoming ?? false });
+    const facts: MachineFacts = { ramBytes, incoming: options.incoming ?? false };
+    const opened = description.open(options.openOrFind, facts);
     const fds: Fd[] = [];
     let service: ServiceHandle | undefined;
     try {
@@ -125,7 +127,9 @@ export class VirtioMmioDevice {
           onFailed: (error) => options.onFailed?.(error),
         },
       );
-      const device = new VirtioMmioDevice(description, options, { service, shared, opened, interrupt, doorbells });
+      const device = new VirtioMmioDevice(description, options, {
+        ...{ service, shared, facts, opened, interrupt, doorbells },
+      });
       device.#wire();
       return device;
     } catch (error) {
@@ -134,6 +138,16 @@ export class VirtioMmioDevice {
       await opened.close(false);
       throw error;
     }
+  }
+
+  /** Its id: that of the device that stands here now. */
+  get id(): string {
+    return this.#description.id;
+  }
+
+  /** What it was made of, or {@link replace}d by. */
+  get description(): VirtioDeviceDescription {
+    return this.#description;
   }
 
   /** What goes on the machine's bus: the registers, answered by the device, and the interrupt status, by the vCPU. */
@@ -188,6 +202,31 @@ export class VirtioMmioDevice {
   /** Puts it back to how it was made, as a reset of the machine does. */
   async reset(): Promise<void> {
     await this.#service.call("reset");
+  }
+
+  /**
+   * Opens what another device of the same kind needs and puts that in the place of this one, while the guest's driver
+   * goes on: it sees a configuration that has changed. What this one had open is closed. Errors: those of the
+   * description, and `DEVICE_SHAPE` where the driver was promised what the other does not keep; then nothing has changed.
+   */
+  async replace(description: VirtioDeviceDescription, openOrFind: OpenOrFind): Promise<void> {
+    const { id, factory, module, rings } = description;
+    if (factory !== this.#description.factory || module !== this.#description.module) {
+      const kinds = `a ${description.model} cannot take the place of a ${this.#description.model}`;
+      throw new BatonError("DEVICE_SHAPE", `${id}: ${kinds}`);
+    }
+    const opened = description.open(openOrFind, { ...this.#facts, incoming: false });
+    try {
+      const replacement: VirtioReplacement = { id, options: opened.options, rings: rings ?? {} };
+      await this.#service.call("replace", replacement);
+    } catch (error) {
+      await opened.close(false);
+      throw error;
+    }
+    const former = this.#opened;
+    this.#opened = opened;
+    this.#description = description;
+    await former.close(false);
   }
 
   /** Takes its views of guest memory anew, after that was rebased. */

@@ -24,6 +24,13 @@ export interface VirtioServiceOptions {
   readonly shared: SharedArrayBuffer;
 }
 
+/** What a service is told of the device that takes the place of its own, of the same factory. */
+export interface VirtioReplacement {
+  readonly id: string;
+  readonly options: unknown;
+  readonly rings: RingFeatures;
+}
+
 /** What a quiesced device left undone, for tests and statistics. */
 export interface QuiesceReport {
   /** Queues whose doorbell had been rung and not been answered. */
@@ -47,7 +54,7 @@ class VirtioMmioService implements Service {
   readonly #options: VirtioServiceOptions;
   readonly #memory: GuestMemory;
   readonly #shared: Int32Array;
-  readonly #device: VirtioDevice;
+  readonly #factory: VirtioDeviceFactory;
   readonly #core: VirtioCore;
   /** Ends of the watches of doorbells, by queue. */
   readonly #watches = new Map<number, () => void>();
@@ -73,8 +80,9 @@ class VirtioMmioService implements Service {
     this.#options = options;
     this.#memory = GuestMemory.attach(options.memory);
     this.#shared = new Int32Array(options.shared);
-    this.#device = factory(this.#deviceContext(), options.device.options);
-    this.#core = new VirtioCore(options.id, this.#device, this.#memory, transportFeatures(options.rings), {
+    this.#factory = factory;
+    const device = factory(this.#deviceContext(options.id), options.device.options);
+    this.#core = new VirtioCore(options.id, device, this.#memory, transportFeatures(options.rings), {
       configInterrupt: () => this.#configInterrupt(),
       broken: (error) => this.#broken(error),
       activated: (queues) => this.#activated(queues),
@@ -95,6 +103,8 @@ class VirtioMmioService implements Service {
         return this.#resume();
       case "reset":
         return this.#core.reset();
+      case "replace":
+        return this.#replace(args as VirtioReplacement);
       case "give-state":
         this.#stateGiven = true;
         return null;
@@ -114,16 +124,17 @@ class VirtioMmioService implements Service {
     this.#device.close(this.#stateGiven);
   }
 
-  #deviceContext(): VirtioDeviceContext {
+  get #device(): VirtioDevice {
+    return this.#core.device;
+  }
+
+  #deviceContext(id: string): VirtioDeviceContext {
     const context = this.#context;
     return {
-      id: this.#options.id,
+      id,
       memory: this.#memory,
       interrupt: () => this.#interrupt(ISR_QUEUE),
-      configChanged: () => {
-        this.#core.configGeneration = (this.#core.configGeneration + 1) >>> 0;
-        if (this.#core.live) this.#configInterrupt();
-      },
+      configChanged: () => this.#configChanged(),
       needsReset: (error) => this.#core.needsReset(error),
       again: (queue) => this.#putOff(queue),
       watch: (fd, events, onReady) => context.watch(fd, events, (ready) => this.#core.guard(() => onReady(ready))),
@@ -137,6 +148,11 @@ class VirtioMmioService implements Service {
   #interrupt(bits: number): void {
     Atomics.or(this.#shared, sharedWord.status, bits);
     signalEventfd(this.#options.interrupt);
+  }
+
+  #configChanged(): void {
+    this.#core.configGeneration = (this.#core.configGeneration + 1) >>> 0;
+    if (this.#core.live) this.#configInterrupt();
   }
 
   #configInterrupt(): void {
@@ -186,16 +202,21 @@ class VirtioMmioService implements Service {
   }
 
   #deactivated(): void {
+    this.#endServing();
+    this.#handedOver.clear();
+    this.#shared[sharedWord.always] = 0;
+    Atomics.store(this.#shared, sharedWord.status, 0);
+  }
+
+  /** Looks at no queue any more. */
+  #endServing(): void {
     this.#endPoll?.();
     this.#endPoll = undefined;
     for (const end of this.#watches.values()) end();
     this.#watches.clear();
-    this.#handedOver.clear();
     this.#again.clear();
     this.#held.clear();
     this.#polling = false;
-    this.#shared[sharedWord.always] = 0;
-    Atomics.store(this.#shared, sharedWord.status, 0);
   }
 
   #watchDoorbell(queue: number): void {
@@ -288,6 +309,24 @@ class VirtioMmioService implements Service {
     this.#loaded = false;
     // A queue's interrupt for a driver that has missed one; a configuration interrupt if that is what was lost.
     if (loaded) this.#interrupt(this.#core.live ? ISR_QUEUE : 0);
+    this.#core.guard(() => this.#device.resume());
+    for (const queue of this.#core.queues) this.#notify(queue.index);
+  }
+
+  /** Puts another device in the place of this one, and tells the driver that the configuration has changed. */
+  #replace({ id, options, rings }: VirtioReplacement): void {
+    const next = this.#factory(this.#deviceContext(id), options);
+    this.#endPolling();
+    try {
+      this.#core.replace(next, { name: id, transportFeatures: transportFeatures(rings) });
+    } catch (error) {
+      next.close(true);
+      throw error;
+    }
+    this.#endServing();
+    if (this.#core.live) this.#activated(this.#core.queues);
+    this.#configChanged();
+    if (this.#quiesced) return;
     this.#core.guard(() => this.#device.resume());
     for (const queue of this.#core.queues) this.#notify(queue.index);
   }
