@@ -43,6 +43,18 @@ export interface IothreadConfig {
   readonly polling?: PollingOptions;
 }
 
+/** Places for disks and network cards that come and go while the guest runs; none unless said otherwise. */
+export interface SlotsConfig {
+  /** For disks, up to 6; the disks of `devices` stand in the first of them. */
+  readonly disks?: number;
+  /** For network cards, up to 2; those of `devices` stand in the first of them. */
+  readonly nics?: number;
+  /** Pairs of queues of cards that are plugged in; 1 unless given. */
+  readonly nicQueues?: number;
+  /** What these cards stand on; `tap` unless given. */
+  readonly nicBackend?: "tap" | "socket";
+}
+
 /** Options of {@link serial}. */
 export interface SerialOptions {
   readonly output?: Writable;
@@ -106,6 +118,8 @@ export interface VmConfig {
   };
   readonly devices?: readonly DeviceDescription[];
   readonly iothreads?: readonly IothreadConfig[];
+  /** Where `attach` can put devices: the guest finds an empty disk or a card without a cable in each. */
+  readonly slots?: SlotsConfig;
   /** Where devices get their descriptors from; opened unless given. */
   readonly openOrFind?: OpenOrFind;
   /**

@@ -23,6 +23,8 @@ export type VmEvent =
   | { readonly type: "reset"; readonly guest: boolean; readonly reason: ShutdownCause }
   | { readonly type: "guest-panicked"; readonly action: "pause" | "poweroff" | "run" | "reset" }
   | { readonly type: "internal-error"; readonly error: BatonError }
+  /** A device has been plugged out. */
+  | { readonly type: "device-deleted"; readonly device: string; readonly path: string }
   | VirtioVmEvent
   | { readonly type: "run-state"; readonly from: RunState; readonly to: RunState };
 

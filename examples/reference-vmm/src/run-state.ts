@@ -89,6 +89,13 @@ export function needsReset(state: RunState): boolean {
   return state === "internal-error" || state === "shutdown" || state === "guest-panicked";
 }
 
+const pluggable: readonly RunState[] = ["prelaunch", "running", "paused", "suspended", "io-error", "guest-panicked"];
+
+/** States in which devices may come and go: the guest runs, or may run on as it is. */
+export function isPluggable(state: RunState): boolean {
+  return pluggable.includes(state);
+}
+
 /** The one place where a VM's run state changes. */
 export class RunStateMachine {
   #state: RunState;

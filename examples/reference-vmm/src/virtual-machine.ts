@@ -6,15 +6,17 @@ import {
   setIrqLine,
   type VcpuExit,
 } from "@baton/core-kvm";
-import type { VirtioEvent } from "@baton/devices-virtio";
+import type { VirtioDeviceDescription, VirtioEvent } from "@baton/devices-virtio";
 import { BatonError, throwIfAborted } from "@baton/linux";
+import { Backends } from "./backend/backends.js";
 import { ConsolePort } from "./backend/chardev/console.js";
 import type { SerialDevice, VmConfig } from "./config.js";
 import { type ShutdownCause, type TimedVmEvent, type VmEvent, VmEvents } from "./events.js";
+import type { PlugOptions } from "./machine/hotplug-slots.js";
 import { Machine } from "./machine/machine.js";
 import type { MachineState } from "./machine/state.js";
 import { pressPowerButton } from "./platform/acpi-ged.js";
-import { needsReset, type RunState, RunStateMachine } from "./run-state.js";
+import { isPluggable, needsReset, type RunState, RunStateMachine } from "./run-state.js";
 import { virtioVmEvent } from "./virtio-event.js";
 
 /** How a VM came to its end. */
@@ -40,6 +42,8 @@ export interface IncomingState {
  */
 export class VirtualMachine {
   readonly config: VmConfig;
+  /** What surfaces keep for devices that are to be plugged in. */
+  readonly backends = new Backends();
   readonly #events = new VmEvents();
   readonly #run: RunStateMachine;
   readonly #machine: Machine;
@@ -197,6 +201,33 @@ export class VirtualMachine {
     return this.#serialised(undefined, () => this.#shutdown(false, reason, { reason: "shutdown", cause: reason }));
   }
 
+  /**
+   * Plugs a disk or a network card into one of the slots that `slots` of the configuration gave the machine; the guest
+   * is told at once. Errors (by `code`), after which all is as before: those of the device, `DUPLICATE_ID`, `SLOT_TAKEN`,
+   * `SLOT_LIMIT`, `SLOT_BUSY`, `DEVICE_FIXED` for other kinds of devices, `DEVICE_SHAPE` where the guest was promised
+   * what the device does not keep, `IOTHREAD_UNKNOWN`, `PLUG_STATE` where the run state does not allow it, `TIMEOUT`.
+   */
+  attach(device: VirtioDeviceDescription, options: PlugOptions = {}): Promise<void> {
+    return this.#serialised(options.signal, async () => {
+      this.#checkPluggable(device.id, "plugged in");
+      await this.#machine.virtio.hotplug.plug(device, options);
+    });
+  }
+
+  /**
+   * Plugs a device out of its slot; what the guest asks of it from then on fails. The event `device-deleted` comes before
+   * the promise resolves. Errors (by `code`): `DEVICE_NOT_FOUND`, `DEVICE_FIXED` for a device beside the slots,
+   * `ROOT_DISK`, `SLOT_BUSY`, `PLUG_STATE`, `TIMEOUT`.
+   */
+  detach(id: string, options: Omit<PlugOptions, "slot"> = {}): Promise<void> {
+    return this.#serialised(options.signal, async () => {
+      this.#checkPluggable(id, "unplugged");
+      await this.#machine.virtio.hotplug.unplug(id, options, () =>
+        this.#events.emit({ type: "device-deleted", device: id, path: id }),
+      );
+    });
+  }
+
   /** Resolves when the guest has ended: by shutdown, debug exit, a panic or an error that stopped it, or by {@link close}. */
   async wait(options: { readonly signal?: AbortSignal } = {}): Promise<VmOutcome> {
     throwIfAborted(options.signal);
@@ -240,6 +271,7 @@ export class VirtualMachine {
       await this.#machine.vcpus.close();
       await this.#console?.close();
       await this.#machine.close(options.handedOver ?? false);
+      this.backends.close();
       this.#settle({ reason: "closed" });
       this.#events.end();
     })();
@@ -248,6 +280,14 @@ export class VirtualMachine {
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  #checkPluggable(id: string, what: string): void {
+    const { state } = this.#run;
+    if (isPluggable(state)) return;
+    throw new BatonError("PLUG_STATE", `Device '${id}' cannot be ${what} while the VM is '${state}'`, {
+      details: { device: id, state },
+    });
   }
 
   /** Stops all vCPUs and lets the console have what they have sent. */

@@ -1,4 +1,5 @@
 import type { VirtualMachine } from "../virtual-machine.js";
+import type { ClientDescriptors } from "./client-descriptors.js";
 import type { CommandTable } from "./command-table.js";
 import type { MonitorForm, MonitorState } from "./monitor/form.js";
 import type { Members, Schema, Static, StaticMembers } from "./schema.js";
@@ -33,6 +34,8 @@ export interface CommandCall {
   readonly signal: AbortSignal;
   /** The table in which the command was found. */
   readonly table: CommandTable;
+  /** What the client has sent beside its commands, where the surface carries descriptors. */
+  readonly descriptors?: ClientDescriptors;
   /** Has `work` begin once the answer is on its way; no other command of the connection runs before it is done. */
   afterReply(work: (connection: Connection) => void | Promise<void>): void;
   /** What the client has set for itself, where it is one of the human monitor. */

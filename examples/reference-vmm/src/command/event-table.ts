@@ -88,6 +88,12 @@ const mappings: { readonly [T in VmEvent["type"]]: EventMapping<Extract<VmEvent,
     { device: { type: str, doc: "the device's id" }, reason: { type: str, doc: "what was wrong" } },
     ({ device, reason }) => ({ device, reason }),
   ),
+  "device-deleted": mapping(
+    "DEVICE_DELETED",
+    "A device has been plugged out; sent before the answer to `device_del`.",
+    { device: { type: str, doc: "its id" }, path: { type: str, doc: "the same" } },
+    ({ device, path }) => ({ device, path }),
+  ),
   device: null,
   // A STOP follows.
   "internal-error": null,

@@ -1,13 +1,17 @@
 import { balloonCommands } from "./builtin/balloon.js";
 import { blockCommands } from "./builtin/block.js";
+import { blockdevCommands } from "./builtin/blockdev.js";
 import { chardevCommands } from "./builtin/chardev.js";
 import { cpuCommands } from "./builtin/cpus.js";
+import { descriptorCommands } from "./builtin/descriptors.js";
 import { deviceTreeCommands } from "./builtin/device-tree.js";
+import { hotplugCommands } from "./builtin/hotplug.js";
 import { humanMonitorCommands } from "./builtin/human-monitor.js";
 import { iothreadCommands } from "./builtin/iothreads.js";
 import { lifecycleCommands } from "./builtin/lifecycle.js";
 import { memoryCommands } from "./builtin/memory.js";
 import { negotiationCommands } from "./builtin/negotiation.js";
+import { netdevCommands } from "./builtin/netdev.js";
 import { networkCommands } from "./builtin/network.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
 import { statusCommands } from "./builtin/status.js";
@@ -22,7 +26,11 @@ export const commandTable: CommandTable = new CommandTable(
     ...statusCommands,
     ...cpuCommands,
     ...blockCommands,
+    ...blockdevCommands,
     ...networkCommands,
+    ...netdevCommands,
+    ...hotplugCommands,
+    ...descriptorCommands,
     ...balloonCommands,
     ...chardevCommands,
     ...iothreadCommands,

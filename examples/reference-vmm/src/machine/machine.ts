@@ -136,8 +136,10 @@ export class Machine {
         bus,
         descriptions: (config.devices ?? []).filter((device) => device.kind === "virtio"),
         iothreads: config.iothreads ?? [],
+        ...(config.slots && { slots: config.slots }),
+        cmdline: config.boot.cmdline ?? "",
         ...(config.openOrFind && { openOrFind: config.openOrFind }),
-        incoming: options.state !== undefined,
+        ...(options.state && { incoming: options.state.devices.virtio }),
         onEvent: (device, event) => listeners.onVirtioEvent(device, event),
         onFailed: (error) => listeners.onFailed(error),
       });

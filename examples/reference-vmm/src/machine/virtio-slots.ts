@@ -17,7 +17,9 @@ export interface VirtioSlot {
 export function virtioSlot(index: number): VirtioSlot {
   const gsi = GSIS[index];
   if (gsi === undefined) {
-    throw new BatonError("DEVICE_LIMIT", `The microvm machine has places for ${GSIS.length} virtio devices`);
+    throw new BatonError("DEVICE_LIMIT", `The microvm machine has places for ${GSIS.length} virtio devices`, {
+      hint: "Slots for hot-plug count as well, whether there is a device in them or not",
+    });
   }
   return { base: BASE + BigInt(index * MMIO_LENGTH), gsi };
 }

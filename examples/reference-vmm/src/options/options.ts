@@ -1,5 +1,6 @@
 import type { ChardevBackend } from "@baton/devices-virtio";
 import type { IothreadConfig, VmConfig } from "../config.js";
+import { MAX_SLOTS } from "../machine/device-places.js";
 import type { DeviceOption } from "./device/driver.js";
 import type { DriveOption } from "./drive.js";
 import type { NetdevOption } from "./netdev.js";
@@ -49,6 +50,9 @@ export interface VmmOptions {
     dumpGuestCore: boolean;
     autoKernelCmdline: boolean;
     memShare: boolean | undefined;
+    diskSlots: number;
+    nicSlots: number;
+    nicSlotQueues: number;
   };
   kernel: string | undefined;
   initrd: string | undefined;
@@ -91,6 +95,9 @@ export function emptyOptions(): VmmOptions {
       dumpGuestCore: true,
       autoKernelCmdline: false,
       memShare: undefined,
+      diskSlots: MAX_SLOTS.disk,
+      nicSlots: MAX_SLOTS.nic,
+      nicSlotQueues: 1,
     },
     kernel: undefined,
     initrd: undefined,

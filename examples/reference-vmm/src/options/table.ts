@@ -1,6 +1,7 @@
+import { MAX_SLOTS } from "../machine/device-places.js";
 import { parseDevice } from "./device/table.js";
 import { parseDrive } from "./drive.js";
-import { checkKeys, optionError, parseBool, parseSize, parseSubOptions } from "./grammar.js";
+import { checkKeys, optionError, parseBool, parseInteger, parseSize, parseSubOptions } from "./grammar.js";
 import { parseNetdev } from "./netdev.js";
 import { applyObject } from "./object.js";
 import type { VmmOptions } from "./options.js";
@@ -19,6 +20,9 @@ export interface OptionEntry {
   apply(options: VmmOptions, value: string, name: string): void;
 }
 
+/** The most pairs of queues of a network card. */
+const MAX_PAIRS = 16;
+
 /** Accepted for the sake of scripts written for QEMU or StratoVirt, and without effect here. */
 const ignored = (argument?: string): OptionEntry => ({
   ...(argument && { argument }),
@@ -33,7 +37,7 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   machine: {
     argument: "TYPE[,KEY=VALUE...]",
     repeat: true,
-    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=, auto-kernel-cmdline=",
+    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=, auto-kernel-cmdline=, disk-slots=0..6, nic-slots=0..2, nic-slot-queues=1..16",
     apply: applyMachine,
   },
   M: { argument: "TYPE[,KEY=VALUE...]", repeat: true, help: "", apply: applyMachine },
@@ -186,6 +190,9 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
     "usb",
     "graphics",
     "auto-kernel-cmdline",
+    "disk-slots",
+    "nic-slots",
+    "nic-slot-queues",
   ]);
   const type = parsed.pairs.get("type") ?? parsed.first;
   if (type !== undefined) {
@@ -195,6 +202,11 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
   }
   const bool = (key: string) =>
     parsed.pairs.has(key) ? parseBool(name, key, parsed.pairs.get(key) as string) : undefined;
+  const count = (key: string, min: number, max: number) =>
+    parsed.pairs.has(key) ? parseInteger(name, key, parsed.pairs.get(key) as string, min, max) : undefined;
+  o.machine.diskSlots = count("disk-slots", 0, MAX_SLOTS.disk) ?? o.machine.diskSlots;
+  o.machine.nicSlots = count("nic-slots", 0, MAX_SLOTS.nic) ?? o.machine.nicSlots;
+  o.machine.nicSlotQueues = count("nic-slot-queues", 1, MAX_PAIRS) ?? o.machine.nicSlotQueues;
   o.machine.memoryBackend = parsed.pairs.get("memory-backend") ?? o.machine.memoryBackend;
   o.machine.auxRamShare = bool("aux-ram-share") ?? o.machine.auxRamShare;
   o.machine.dumpGuestCore = bool("dump-guest-core") ?? o.machine.dumpGuestCore;

@@ -29,6 +29,11 @@ export function vmConfig(options: VmmOptions): BaseVmConfig {
       cmdline: options.append.join(" "),
     },
     policy: options.policy,
+    slots: {
+      disks: options.machine.diskSlots,
+      nics: options.machine.nicSlots,
+      nicQueues: options.machine.nicSlotQueues,
+    },
     ...(options.iothreads.length > 0 && { iothreads: options.iothreads }),
     ...(options.machine.autoKernelCmdline && { discovery: "cmdline" }),
   };
