@@ -7,6 +7,7 @@ export default defineConfig(
     baton: "src/cli/baton.ts",
     platform: "src/platform/handlers.ts",
     qmp: "src/qmp.ts",
+    "qmp-socket": "src/surface/qmp/socket-service.ts",
     chardev: "src/backend/chardev/service.ts",
   }),
 );

@@ -51,6 +51,8 @@ export interface SlotsConfig {
   readonly nics?: number;
   /** Pairs of queues of cards that are plugged in; 1 unless given. */
   readonly nicQueues?: number;
+  /** The iothread that serves what is plugged in; the shared device thread unless given. */
+  readonly iothread?: string;
   /** What these cards stand on; `tap` unless given. */
   readonly nicBackend?: "tap" | "socket";
 }

@@ -205,7 +205,7 @@ export class VirtualMachine {
    * Plugs a disk or a network card into one of the slots that `slots` of the configuration gave the machine; the guest
    * is told at once. Errors (by `code`), after which all is as before: those of the device, `DUPLICATE_ID`, `SLOT_TAKEN`,
    * `SLOT_LIMIT`, `SLOT_BUSY`, `DEVICE_FIXED` for other kinds of devices, `DEVICE_SHAPE` where the guest was promised
-   * what the device does not keep, `IOTHREAD_UNKNOWN`, `PLUG_STATE` where the run state does not allow it, `TIMEOUT`.
+   * what the device does not keep, `IOTHREAD_UNKNOWN`, `IOTHREAD_SLOT` where another thread serves the slot, `PLUG_STATE` where the run state does not allow it, `TIMEOUT`.
    */
   attach(device: VirtioDeviceDescription, options: PlugOptions = {}): Promise<void> {
     return this.#serialised(options.signal, async () => {

@@ -5,6 +5,7 @@ import { DeviceThread } from "@baton/core-kvm";
 import { type BlkStatisticsSnapshot, type NetStatistics, virtioBlk, virtioNet } from "@baton/devices-virtio";
 import { guestPath, parseVirtloadCounters, parseVirtloadFindings, virtloadCmdline } from "@baton/guests";
 import { type Fd, liveFds, socketpair, threadCount } from "@baton/linux";
+import { RamBlock } from "@baton/memory";
 import { afterAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
 import { rounds } from "../../../test/rounds.js";
@@ -165,4 +166,34 @@ describeKvm("devices that come and go", () => {
     },
     120_000 + count * 5000,
   );
+
+  it("move to another machine with the state, in the slots that they had", async () => {
+    const guest = new LoadGuest();
+    const path = image("moved.img");
+    const block = RamBlock.create({ id: "ram", size: BigInt(SIZE_MIB) << 20n });
+    const config = guest.config({ memory: { sizeMiB: SIZE_MIB, block } });
+    let vm = await createVm(config);
+    try {
+      await vm.start();
+      await until(() => guest.output.includes("virtload"), "the guest");
+      await vm.attach(virtioBlk({ id: "disk", path }), { slot: 1 });
+      await guest.works("blk1");
+      await vm.pause();
+      const state = await vm.saveState();
+      await vm.close({ handedOver: true });
+      const devices = [...(config.devices ?? []), virtioBlk({ id: "disk", path })];
+      vm = await createVm({ ...config, devices }, { incoming: { state } });
+      guest.watch(vm);
+      expect(vm.machine.virtio.hotplug.info.map(({ device }) => device)).toEqual([null, "disk", null]);
+      await vm.resume();
+      await guest.works("blk1");
+      await vm.detach("disk");
+      await guest.says("PLUG blk1 blocks=0");
+    } finally {
+      await vm.close();
+      block.close();
+    }
+    expect(guest.output).not.toMatch(/BAD|STALL/);
+    expect(guest.problems).toEqual([]);
+  });
 });

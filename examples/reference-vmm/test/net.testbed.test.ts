@@ -1,9 +1,8 @@
-import { execFileSync } from "node:child_process";
 import { readFileSync } from "node:fs";
-import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile } from "@baton/testbed";
+import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { beforeAll, describe } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
-import { expectTap, linuxFiles, printNotes } from "./support/testbed.js";
+import { expectTap, linuxFiles, printNotes, programFiles } from "./support/testbed.js";
 
 /** A guest of the pair: its words on the command line say which. */
 const SCRIPT = `#!/bin/sh
@@ -41,6 +40,7 @@ echo NET PINGED AGAIN
 while :; do sleep 1; done
 `;
 
+/** Busybox has none that makes taps. */
 const IP = "/usr/sbin/ip";
 
 /** A block of commands of the page. */
@@ -51,20 +51,13 @@ function commands(name: string): string {
   return block;
 }
 
-/** This machine's \`ip\` with its libraries: busybox has none that makes taps. */
-function ipFiles(): TestbedFile[] {
-  const libraries = execFileSync("ldd", [IP], { encoding: "utf8" });
-  const paths = [...libraries.matchAll(/=> (\/\S+) \(0x/g)].map((match) => match[1] as string);
-  return [{ path: IP, from: IP }, ...paths.map((path) => ({ path, from: path }))];
-}
-
 describe("network cards of Linux guests", () => {
   const megabytes = rounds({ quick: 8, full: 100 });
   let result: RunResult;
   beforeAll(async () => {
     const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
     result = await runInTestbed({
-      files: [...linuxFiles(guest, "net.mjs"), ...ipFiles()],
+      files: [...linuxFiles(guest, "net.mjs"), ...programFiles(IP)],
       command: "load-modules bridge && node net.mjs",
       env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
       timeoutMs: 600_000,

@@ -20,9 +20,7 @@ export class ClientDescriptors {
   takeReceived(): Fd {
     const fd = this.#waiting.shift();
     if (fd === undefined) {
-      throw new BatonError("FD_MISSING", "No file descriptor supplied via SCM_RIGHTS", {
-        hint: "Send it with the command, over a UNIX socket",
-      });
+      throw new BatonError("FD_MISSING", "No file descriptor supplied via SCM_RIGHTS");
     }
     return fd;
   }

@@ -14,10 +14,19 @@ describe("the command table", () => {
   test("lists its commands sorted, each once", async () => {
     const listed = (await run("query-commands")) as { name: string }[];
     expect(listed.map(({ name }) => name)).toEqual([
+      "add-fd",
       "balloon",
       "block_resize",
+      "blockdev-add",
+      "blockdev-del",
+      "closefd",
       "cont",
+      "device_add",
+      "device_del",
+      "getfd",
       "human-monitor-command",
+      "netdev_add",
+      "netdev_del",
       "qmp_capabilities",
       "query-balloon",
       "query-block",
@@ -35,6 +44,7 @@ describe("the command table", () => {
       "query-status",
       "query-version",
       "quit",
+      "remove-fd",
       "set_link",
       "stop",
       "system_powerdown",
@@ -119,7 +129,16 @@ describe("the command table", () => {
     const of = (kind: string) => infos.filter((info) => info["meta-type"] === kind).map(({ name }) => name);
     expect(of("command")).toEqual(commandTable.machineCommands.map(({ name }) => name));
     expect(of("event")).toEqual([
-      ...["BALLOON_CHANGED", "BLOCK_IO_ERROR", "DEVICE_NEEDS_RESET", "GUEST_PANICKED", "POWERDOWN", "RESET", "RESUME"],
+      ...[
+        "BALLOON_CHANGED",
+        "BLOCK_IO_ERROR",
+        "DEVICE_DELETED",
+        "DEVICE_NEEDS_RESET",
+        "GUEST_PANICKED",
+        "POWERDOWN",
+        "RESET",
+        "RESUME",
+      ],
       ...["SHUTDOWN", "STOP", "VSERPORT_CHANGE"],
     ]);
     const used = infos.flatMap((info) => [

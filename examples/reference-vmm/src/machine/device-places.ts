@@ -36,11 +36,13 @@ export function placeDevices(
   config: SlotsConfig = {},
   states?: readonly NamedVirtioState[],
 ): DevicePlace[] {
+  const thread = config.iothread === undefined ? {} : { iothread: config.iothread };
   const empties = [
-    ...slotsOf("disk", config.disks, (id) => emptyBlk({ id })),
+    ...slotsOf("disk", config.disks, (id) => ({ ...emptyBlk({ id }), ...thread })),
     ...slotsOf("nic", config.nics, (id) => {
       const { nicQueues, nicBackend } = config;
-      return emptyNet({ id, ...(nicQueues && { queues: nicQueues }), ...(nicBackend && { backend: nicBackend }) });
+      const empty = { id, ...(nicQueues && { queues: nicQueues }), ...(nicBackend && { backend: nicBackend }) };
+      return { ...emptyNet(empty), ...thread };
     }),
   ];
   const left = [...descriptions];

@@ -1,3 +1,4 @@
+import type { DeviceThread } from "@baton/core-kvm";
 import type { OpenOrFind, VirtioDeviceDescription, VirtioMmioDevice } from "@baton/devices-virtio";
 import { BatonError, throwIfAborted } from "@baton/linux";
 import { withDeadline } from "./deadline.js";
@@ -38,8 +39,8 @@ export interface HotplugContext {
   readonly openOrFind: OpenOrFind;
   /** All devices of the machine, those in slots as well. */
   devices(): readonly VirtioMmioDevice[];
-  /** Has a slot served by the thread that the device asks for. */
-  moveTo(device: VirtioMmioDevice, description: VirtioDeviceDescription): Promise<void>;
+  /** The iothreads by their ids. */
+  readonly iothreads: ReadonlyMap<string, DeviceThread>;
 }
 
 /** The slots of a machine: disks and network cards come into them and leave them while the guest runs. */
@@ -80,10 +81,8 @@ export class HotplugSlots {
       throw new BatonError("DUPLICATE_ID", `There is a device '${id}' already`, { details: { device: id } });
     }
     const slot = this.#choose(description, options.slot);
-    const plug = async () => {
-      await this.#context.moveTo(slot.device, description);
-      await slot.device.replace(description, this.#context.openOrFind);
-    };
+    this.#checkThread(slot, description);
+    const plug = () => slot.device.replace(description, this.#context.openOrFind);
     await this.#change(slot, "plugged", plug, options, async () => {
       await slot.device.replace(slot.empty, this.#context.openOrFind);
     });
@@ -134,6 +133,24 @@ export class HotplugSlots {
       throw new BatonError("SLOT_TAKEN", by, { details: { slot: wanted, device: slot.device.id } });
     }
     return slot;
+  }
+
+  /** A slot keeps the thread that has served it from the start. */
+  #checkThread({ kind, index, device, empty }: Slot, { id, iothread }: VirtioDeviceDescription): void {
+    if (iothread === undefined) return;
+    const thread = this.#context.iothreads.get(iothread);
+    if (thread === undefined) {
+      throw new BatonError("IOTHREAD_UNKNOWN", `Device '${id}': there is no iothread '${iothread}'`);
+    }
+    if (thread === device.thread) return;
+    const by = empty.iothread === undefined ? "the shared device thread" : `the iothread '${empty.iothread}'`;
+    throw new BatonError(
+      "IOTHREAD_SLOT",
+      `Device '${id}': the ${kind} slot ${index} is served by ${by}, not '${iothread}'`,
+      {
+        hint: "Say with the machine which iothread serves its slots",
+      },
+    );
   }
 
   #checkIdle({ kind, index, changing }: Slot): void {

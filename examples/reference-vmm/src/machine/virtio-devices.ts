@@ -63,7 +63,7 @@ export class VirtioDevices {
     this.hotplug = new HotplugSlots(places, rootDisk(options.cmdline, places), {
       openOrFind: openOrFindOf(options),
       devices: () => this.#all,
-      moveTo: async () => {},
+      iothreads,
     });
   }
 

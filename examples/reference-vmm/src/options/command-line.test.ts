@@ -105,7 +105,15 @@ describe("a VM's configuration", () => {
       memory: { sizeMiB: 256, prealloc: false, dump: true },
       boot: { kernel: "k", cmdline: "" },
       policy: { onPanic: "shutdown" },
+      slots: { disks: 6, nics: 2, nicQueues: 1 },
     });
+  });
+
+  it("has as many slots for hot-plug as its machine says", () => {
+    expect(config("-machine", "microvm,disk-slots=2,nic-slots=0,nic-slot-queues=4").slots).toEqual({
+      ...{ disks: 2, nics: 0, nicQueues: 4 },
+    });
+    expect(() => config("-machine", "microvm,disk-slots=7")).toThrow("disk-slots=7 is not a whole number from 0 to 6");
   });
 
   it("takes everything from its options", () => {

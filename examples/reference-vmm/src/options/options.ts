@@ -53,6 +53,7 @@ export interface VmmOptions {
     diskSlots: number;
     nicSlots: number;
     nicSlotQueues: number;
+    slotIothread: string | undefined;
   };
   kernel: string | undefined;
   initrd: string | undefined;
@@ -98,6 +99,7 @@ export function emptyOptions(): VmmOptions {
       diskSlots: MAX_SLOTS.disk,
       nicSlots: MAX_SLOTS.nic,
       nicSlotQueues: 1,
+      slotIothread: undefined,
     },
     kernel: undefined,
     initrd: undefined,

@@ -37,7 +37,7 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   machine: {
     argument: "TYPE[,KEY=VALUE...]",
     repeat: true,
-    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=, auto-kernel-cmdline=, disk-slots=0..6, nic-slots=0..2, nic-slot-queues=1..16",
+    help: "microvm; memory-backend=, aux-ram-share=, dump-guest-core=, auto-kernel-cmdline=, disk-slots=0..6, nic-slots=0..2, nic-slot-queues=1..16, slot-iothread=ID",
     apply: applyMachine,
   },
   M: { argument: "TYPE[,KEY=VALUE...]", repeat: true, help: "", apply: applyMachine },
@@ -193,6 +193,7 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
     "disk-slots",
     "nic-slots",
     "nic-slot-queues",
+    "slot-iothread",
   ]);
   const type = parsed.pairs.get("type") ?? parsed.first;
   if (type !== undefined) {
@@ -207,6 +208,7 @@ function applyMachine(o: VmmOptions, value: string, name: string): void {
   o.machine.diskSlots = count("disk-slots", 0, MAX_SLOTS.disk) ?? o.machine.diskSlots;
   o.machine.nicSlots = count("nic-slots", 0, MAX_SLOTS.nic) ?? o.machine.nicSlots;
   o.machine.nicSlotQueues = count("nic-slot-queues", 1, MAX_PAIRS) ?? o.machine.nicSlotQueues;
+  o.machine.slotIothread = parsed.pairs.get("slot-iothread") ?? o.machine.slotIothread;
   o.machine.memoryBackend = parsed.pairs.get("memory-backend") ?? o.machine.memoryBackend;
   o.machine.auxRamShare = bool("aux-ram-share") ?? o.machine.auxRamShare;
   o.machine.dumpGuestCore = bool("dump-guest-core") ?? o.machine.dumpGuestCore;

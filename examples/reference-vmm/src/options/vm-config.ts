@@ -33,6 +33,7 @@ export function vmConfig(options: VmmOptions): BaseVmConfig {
       disks: options.machine.diskSlots,
       nics: options.machine.nicSlots,
       nicQueues: options.machine.nicSlotQueues,
+      ...(options.machine.slotIothread !== undefined && { iothread: options.machine.slotIothread }),
     },
     ...(options.iothreads.length > 0 && { iothreads: options.iothreads }),
     ...(options.machine.autoKernelCmdline && { discovery: "cmdline" }),

@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { type LinuxGuest, type RunResult, type TestbedFile, workspaceFiles } from "@baton/testbed";
 import { expect, it } from "@jest/globals";
@@ -13,6 +14,13 @@ export function linuxFiles(guest: LinuxGuest, ...scripts: readonly string[]): Te
     { path: "bzImage", from: guest.bzImage },
     { path: "initrd", from: guest.initrd },
   ];
+}
+
+/** A program of this machine with its libraries. */
+export function programFiles(program: string): TestbedFile[] {
+  const libraries = execFileSync("ldd", [program], { encoding: "utf8" });
+  const paths = [...libraries.matchAll(/=> (\/\S+) \(0x/g)].map((match) => match[1] as string);
+  return [program, ...paths].map((path) => ({ path, from: path }));
 }
 
 /** Prints what a run's scripts have to say beside their results. */

@@ -5,6 +5,7 @@ import { commandTable } from "../../command/table.js";
 import type { SurfaceAddress } from "../../options/options.js";
 import { type ListeningSocket, openListeningSocket } from "../listening-socket.js";
 import { type QmpLogger, QmpSession } from "./session.js";
+import { UnixClients } from "./unix-clients.js";
 
 const silent: QmpLogger = { warn: () => {} };
 
@@ -23,6 +24,8 @@ export class QmpServer {
   readonly #listener: Fd | undefined;
   readonly #removeSocketFile: () => void;
   #acceptor: Server | undefined;
+  /** Of a UNIX socket, once their thread has begun. */
+  #clients: Promise<UnixClients> | undefined;
   #session: QmpSession | undefined;
   #onConnected: () => void = () => {};
   #onNeverConnected: (error: BatonError) => void = () => {};
@@ -62,8 +65,10 @@ export class QmpServer {
       server.#serveStdio();
       return server;
     }
-    const server = new QmpServer(address, context, logger, await openListeningSocket(address, "QMP"));
-    server.#accept();
+    const socket = await openListeningSocket(address, "QMP");
+    const server = new QmpServer(address, context, logger, socket);
+    if (address.kind === "unix") server.#serveUnix(socket.listener);
+    else server.#accept();
     return server;
   }
 
@@ -78,14 +83,35 @@ export class QmpServer {
       this.#onNeverConnected(new BatonError("QMP_CLOSED", "The QMP server was closed before a client came"));
       this.#removeSocketFile();
       this.#acceptor?.close();
-      this.#listener?.close();
       await this.#session?.close();
+      await this.#clients?.then((clients) => clients.close()).catch(() => {});
+      this.#listener?.close();
     })();
     return this.#closing;
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  /** Takes clients of a UNIX socket, with the descriptors that they send. */
+  #serveUnix(listener: Fd): void {
+    const clients = UnixClients.start(listener, ({ input, output, descriptors }) => {
+      const destroy = () => {
+        input.destroy();
+        output.destroy();
+        // The connection is over when its other descriptor is closed too.
+        void clients.then((all) => all.drop());
+      };
+      const session = new QmpSession({
+        ...{ input, output, destroy, descriptors },
+        ...{ context: this.#context, table: commandTable, logger: this.#logger },
+      });
+      this.#begin(session);
+      void session.ended.then(async () => this.#closing ?? (await clients).next());
+    });
+    this.#clients = clients;
+    clients.catch((error: Error) => this.#logger.warn(`QMP: cannot accept clients: ${error.message}`));
   }
 
   /** Takes the next client; nobody else is accepted before it has left. */
@@ -111,9 +137,13 @@ export class QmpServer {
       table: commandTable,
       logger: this.#logger,
     });
+    this.#begin(session);
+    void session.ended.then(() => this.#accept());
+  }
+
+  #begin(session: QmpSession): void {
     this.#session = session;
     this.#onConnected();
-    void session.ended.then(() => this.#accept());
   }
 
   #serveStdio(): void {

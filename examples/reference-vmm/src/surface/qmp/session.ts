@@ -1,5 +1,6 @@
 import type { Readable, Writable } from "node:stream";
 import { BatonError } from "@baton/linux";
+import type { ClientDescriptors } from "../../command/client-descriptors.js";
 import type { CommandContext, Connection } from "../../command/command.js";
 import type { CommandTable } from "../../command/command-table.js";
 import { monitorEvent } from "../../command/event-table.js";
@@ -23,6 +24,8 @@ export interface SessionOptions {
   readonly destroy: () => void;
   readonly context: CommandContext;
   readonly table: CommandTable;
+  /** What the client sends beside its commands, where the connection carries that. */
+  readonly descriptors?: ClientDescriptors;
   readonly logger: QmpLogger;
   readonly limits?: OutboxLimits;
 }
@@ -124,7 +127,7 @@ export class QmpSession implements Connection {
   }
 
   async #execute(bytes: Uint8Array): Promise<void> {
-    const { context, table } = this.#options;
+    const { context, table, descriptors } = this.#options;
     let id: JsonValue | undefined;
     let after: ((connection: Connection) => void | Promise<void>) | undefined;
     let isFirstNegotiation = false;
@@ -136,6 +139,7 @@ export class QmpSession implements Connection {
       if (!isFirstNegotiation) this.#eventsWanted = true;
       const result = await table.execute(context, request.command, request.arguments, {
         signal: this.#abort.signal,
+        ...(descriptors && { descriptors }),
         afterReply: (work) => {
           after = work;
         },
