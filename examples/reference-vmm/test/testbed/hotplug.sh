@@ -7,6 +7,7 @@ sum() { md5sum "$1" | cut -d' ' -f1; }
 sectors() { cat "/sys/block/$1/size"; }
 for disk in /sys/block/vd*; do found="$found ${disk##*/}=$(sectors "${disk##*/}")"; done
 for card in /sys/class/net/eth*; do
+  [ -e "$card" ] || continue
   ip link set "${card##*/}" up
   found="$found ${card##*/}=$(cat "$card/carrier")"
 done

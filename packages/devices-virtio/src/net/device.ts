@@ -169,7 +169,7 @@ export class NetDevice implements VirtioDevice, ControlTarget {
     const { mac, macGiven, mtu, linkUp } = this.#options;
     // The guest's driver asks for the address once.
     const address = macGiven ? { mac, permanentMac: mac } : { mac: saved.mac, permanentMac: saved.permanentMac };
-    return { ...saved, ...address, mtu, linkUp, pending: this.#paths.map(() => null) };
+    return { ...saved, ...address, mtu, linkUp, pending: this.#paths.map(() => []) };
   }
 
   command(name: string, args: unknown): unknown {
