@@ -5,6 +5,7 @@ import { virtioBlk } from "@baton/devices-virtio";
 import { blkbenchCmdline, guestPath, parseBlkbench } from "@baton/guests";
 import { afterAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
+import { commandTable } from "../src/command/table.js";
 import { createVm, serial } from "../src/index.js";
 
 const directory = mkdtempSync(join(tmpdir(), "baton-block-"));
@@ -36,5 +37,17 @@ describeKvm("a disk on an iothread", () => {
     const outcome = await vm.wait({ signal: AbortSignal.timeout(30_000) });
     expect(outcome.reason).toBe("debug-exit");
     expect(parseBlkbench(output)).toMatchObject({ errors: 0 });
+  });
+
+  it("is told of with the way in which its requests are carried out", async () => {
+    await using vm = await createVm({
+      memory: { sizeMiB: 64 },
+      boot: { kernel: guestPath("blkbench") },
+      devices: [virtioBlk({ id: "disk", path, readOnly: true, detectZeroes: "unmap", aio: "threads" })],
+    });
+    const call = { signal: new AbortController().signal, afterReply: () => {} };
+    expect(await commandTable.execute({ vm, quit: () => {} }, "query-block", {}, call)).toMatchObject([
+      { device: "disk", inserted: { file: path, ro: true, aio: "threads", detect_zeroes: "unmap" } },
+    ]);
   });
 });

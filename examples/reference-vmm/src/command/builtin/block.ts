@@ -37,7 +37,7 @@ export const blockCommands: readonly Command[] = [
         locked: { type: bool, doc: "always false" },
         inserted: {
           type: any,
-          doc: "the image: `file`, `node-name`, `ro`, `drv`, `cache`, `image` with its size in bytes",
+          doc: "the image: `file`, `node-name`, `ro`, `drv`, `detect_zeroes`, `aio`, `cache`, `image` with its size in bytes",
         },
       }),
     ),
@@ -56,6 +56,8 @@ export const blockCommands: readonly Command[] = [
               "node-name": device.id,
               ro: info.readOnly,
               drv: "raw",
+              detect_zeroes: info.detectZeroes,
+              aio: info.aio,
               cache: { writeback: info.writeback, direct: info.direct, "no-flush": false },
               image: { filename: info.path, format: "raw", "virtual-size": info.size },
             },
