@@ -16,27 +16,24 @@ import { networkCommands } from "./builtin/network.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
 import { statusCommands } from "./builtin/status.js";
 import { CommandTable } from "./command-table.js";
-import { withHotplugForm } from "./monitor/hotplug-forms.js";
 
 /** Every command there is, each once; all surfaces map to this table. */
-export const commandTable: CommandTable = new CommandTable(
-  [
-    ...negotiationCommands,
-    ...lifecycleCommands,
-    ...statusCommands,
-    ...cpuCommands,
-    ...blockCommands,
-    ...blockdevCommands,
-    ...networkCommands,
-    ...netdevCommands,
-    ...hotplugCommands,
-    ...descriptorCommands,
-    ...balloonCommands,
-    ...chardevCommands,
-    ...iothreadCommands,
-    ...deviceTreeCommands,
-    ...memoryCommands,
-    ...humanMonitorCommands,
-    ...selfDescriptionCommands,
-  ].map(withHotplugForm),
-);
+export const commandTable: CommandTable = new CommandTable([
+  ...negotiationCommands,
+  ...lifecycleCommands,
+  ...statusCommands,
+  ...cpuCommands,
+  ...blockCommands,
+  ...blockdevCommands,
+  ...networkCommands,
+  ...netdevCommands,
+  ...hotplugCommands,
+  ...descriptorCommands,
+  ...balloonCommands,
+  ...chardevCommands,
+  ...iothreadCommands,
+  ...deviceTreeCommands,
+  ...memoryCommands,
+  ...humanMonitorCommands,
+  ...selfDescriptionCommands,
+]);

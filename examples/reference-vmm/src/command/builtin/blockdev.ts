@@ -3,6 +3,7 @@ import { type BlkInfo, virtioBlk } from "@baton/devices-virtio";
 import { BatonError } from "@baton/linux";
 import type { BlockBackend } from "../../backend/backends.js";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
+import { hotplugForms } from "../monitor/hotplug-forms.js";
 import { bool, int, nothing, object, oneOf, type StaticMembers, str } from "../schema.js";
 import { checkUnused } from "./backend-use.js";
 
@@ -48,6 +49,7 @@ export const blockdevCommands: readonly Command[] = [
   defineCommand({
     name: "blockdev-add",
     doc: "Names an image for a disk that `device_add` plugs in. It is opened once to see whether it can be used, and again with the disk.",
+    monitor: hotplugForms["blockdev-add"],
     arguments: blockArguments,
     returns: nothing,
     errors: {
@@ -74,6 +76,7 @@ export const blockdevCommands: readonly Command[] = [
   defineCommand({
     name: "blockdev-del",
     doc: "Forgets an image that `blockdev-add` has named, once its disk is unplugged.",
+    monitor: hotplugForms["blockdev-del"],
     arguments: { "node-name": { type: str, doc: "its name" } },
     returns: nothing,
     errors: { BACKEND_MISSING: "there is no such node", BACKEND_IN_USE: "a disk stands on it" },

@@ -2,6 +2,7 @@ import { type VirtioDeviceDescription, virtioBlk, virtioNet } from "@baton/devic
 import { BatonError } from "@baton/linux";
 import type { Backend, BackendList } from "../../backend/backends.js";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
+import { hotplugForms } from "../monitor/hotplug-forms.js";
 import { int, nothing, type StaticMembers, str } from "../schema.js";
 
 const ignored = { type: str, optional: true, doc: "accepted, and without effect" } as const;
@@ -34,6 +35,7 @@ export const hotplugCommands: readonly Command[] = [
   defineCommand({
     name: "device_add",
     doc: "Plugs a disk or a network card into a slot of the machine; the guest is told at once.",
+    monitor: hotplugForms.device_add,
     arguments: deviceArguments,
     returns: nothing,
     errors: {
@@ -68,6 +70,7 @@ export const hotplugCommands: readonly Command[] = [
   defineCommand({
     name: "device_del",
     doc: "Unplugs a device from its slot. `DEVICE_DELETED` is sent before the answer. Its back end may be deleted then, or its name be given to another.",
+    monitor: hotplugForms.device_del,
     arguments: { id: { type: str, doc: "its id" } },
     returns: nothing,
     errors: {

@@ -2,6 +2,7 @@ import { virtioNet } from "@baton/devices-virtio";
 import { BatonError, dupFd, type Fd } from "@baton/linux";
 import type { NetBackend } from "../../backend/backends.js";
 import { type Command, type CommandCall, defineCommand } from "../command.js";
+import { hotplugForms } from "../monitor/hotplug-forms.js";
 import { bool, int, nothing, oneOf, type StaticMembers, str } from "../schema.js";
 import { checkUnused } from "./backend-use.js";
 import { descriptorsOf } from "./descriptors.js";
@@ -32,6 +33,7 @@ export const netdevCommands: readonly Command[] = [
   defineCommand({
     name: "netdev_add",
     doc: "Names a tap for a network card that `device_add` plugs in. It is tried out at once. Descriptors that are given by name belong to it from then on.",
+    monitor: hotplugForms.netdev_add,
     arguments: netArguments,
     returns: nothing,
     errors: {
@@ -61,6 +63,7 @@ export const netdevCommands: readonly Command[] = [
   defineCommand({
     name: "netdev_del",
     doc: "Forgets a tap that `netdev_add` has named, once its card is unplugged.",
+    monitor: hotplugForms.netdev_del,
     arguments: { id: { type: str, doc: "its name" } },
     returns: nothing,
     errors: { BACKEND_MISSING: "there is no such back end", BACKEND_IN_USE: "a card stands on it" },

@@ -4,7 +4,7 @@ import { defineCommand } from "../command.js";
 import { CommandTable } from "../command-table.js";
 import { bool, int, type Members, nothing, object, oneOf, str } from "../schema.js";
 import { monitorState } from "./form.js";
-import { withHotplugForm } from "./hotplug-forms.js";
+import { hotplugForms } from "./hotplug-forms.js";
 import { HumanMonitor } from "./human-monitor.js";
 
 const optional = true;
@@ -33,20 +33,19 @@ const commands: Readonly<Record<string, Members>> = {
 async function called(line: string, names = Object.keys(commands)): Promise<unknown> {
   let call: unknown;
   const table = new CommandTable(
-    names
-      .map((name) =>
-        defineCommand({
-          name,
-          doc: "",
-          arguments: commands[name] as Members,
-          returns: nothing,
-          handler: (_context, args) => {
-            call = { [name]: args };
-            return {};
-          },
-        }),
-      )
-      .map(withHotplugForm),
+    names.map((name) =>
+      defineCommand({
+        name,
+        doc: "",
+        monitor: hotplugForms[name as keyof typeof hotplugForms],
+        arguments: commands[name] as Members,
+        returns: nothing,
+        handler: (_context, args) => {
+          call = { [name]: args };
+          return {};
+        },
+      }),
+    ),
   );
   const text = await new HumanMonitor(table).execute(fakeContext(), line, {
     signal: new AbortController().signal,

@@ -1,5 +1,4 @@
 import { parseSubOptions } from "../../options/grammar.js";
-import type { Command } from "../command.js";
 import type { Members } from "../schema.js";
 import { deviceIds, type MonitorForm } from "./form.js";
 import { typedArguments } from "./option-arguments.js";
@@ -24,7 +23,7 @@ function driveArguments(text: string, members: Members): Record<string, unknown>
 }
 
 /** How the commands that change a VM's devices are written on the monitor, by their names. */
-const forms: Readonly<Record<string, MonitorForm>> = {
+export const hotplugForms = {
   device_add: {
     parameters: [
       { name: "device", kind: "options", implied: "driver", choices: () => ["virtio-blk-mmio", "virtio-net-mmio"] },
@@ -59,10 +58,4 @@ const forms: Readonly<Record<string, MonitorForm>> = {
     usage: "id",
     help: "remove drive",
   },
-};
-
-/** A command with its form on the monitor, where it changes devices and has none of its own. */
-export function withHotplugForm(command: Command): Command {
-  const form = Object.hasOwn(forms, command.name) ? forms[command.name] : undefined;
-  return form === undefined || command.monitor !== undefined ? command : { ...command, monitor: form };
-}
+} satisfies Readonly<Record<string, MonitorForm>>;

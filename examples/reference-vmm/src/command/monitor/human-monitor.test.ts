@@ -85,8 +85,9 @@ describe("HumanMonitor", () => {
       "",
     ]);
     expect(names(await ask("help"))).toEqual([
-      ...["balloon", "cont", "cpu", "help", "info [subcommand]", "log", "quit", "set_link", "stop", "system_powerdown"],
-      ...["system_reset", "x", "xp", ""],
+      ...["balloon", "cont", "cpu", "device_add", "device_del", "drive_add", "drive_del", "help", "info [subcommand]"],
+      ...["log", "netdev_add", "netdev_del", "quit", "set_link", "stop", "system_powerdown", "system_reset"],
+      ...["x", "xp", ""],
     ]);
   });
 
