@@ -14,8 +14,6 @@ export class FrameRing {
   readonly #ring: IoUring;
   readonly #fd: number;
   readonly #pairs = new Int32Array(2 * BATCH_FRAMES);
-  /** The kernel would wait for a frame, non-blocking or not. One whose taps do not know the flag would not. */
-  #flags = RWF_NOWAIT;
 
   private constructor(ring: IoUring, fd: number) {
     this.#ring = ring;
@@ -24,14 +22,20 @@ export class FrameRing {
     this.#addresses = this.#vectors.map(({ words }) => Number(addressOf(words)));
   }
 
-  /** For a tap, which is non-blocking; undefined where the kernel has no io_uring for this process. */
+  /** For a tap; undefined where the kernel has no io_uring for this process, or not for taps: before Linux 6.4. */
   static open(fd: number): FrameRing | undefined {
+    let ring: FrameRing;
     try {
-      return new FrameRing(IoUring.open({ entries: BATCH_FRAMES }), fd);
+      ring = new FrameRing(IoUring.open({ entries: BATCH_FRAMES }), fd);
     } catch (error) {
       if (BatonError.is(error, "IO_URING_UNAVAILABLE")) return undefined;
       throw error;
     }
+    // A frame without a byte is none; what matters is whether it is refused for that.
+    ring.send(1);
+    if (ring.results[0] !== -EOPNOTSUPP) return ring;
+    ring.close();
+    return undefined;
   }
 
   /** The pieces of one frame of the next batch, to be filled. */
@@ -54,18 +58,11 @@ export class FrameRing {
     for (let i = 0; i < count; i++) {
       const iov = this.#addresses[i] as number;
       const pieces = this.vector(i).count;
-      if (sends) ring.writev(this.#fd, iov, pieces, 0, this.#flags, i);
-      else ring.readv(this.#fd, iov, pieces, 0, this.#flags, i);
+      // Without the flag the kernel would wait for a frame, non-blocking or not.
+      if (sends) ring.writev(this.#fd, iov, pieces, 0, RWF_NOWAIT, i);
+      else ring.readv(this.#fd, iov, pieces, 0, RWF_NOWAIT, i);
     }
     ring.submit();
-    this.#takeResults();
-    if (this.results[0] !== -EOPNOTSUPP || this.#flags === 0) return;
-    this.#flags = 0;
-    this.#carryOut(count, sends);
-  }
-
-  #takeResults(): void {
-    const ring = this.#ring;
     const pairs = this.#pairs;
     for (;;) {
       const count = ring.reap(pairs);
