@@ -71,7 +71,7 @@ function runChecks() {
 async function runTier(tier, directory) {
   const started = performance.now();
   const output = join(directory, `${tier.name}.json`);
-  const pattern = names.length === 0 ? tier.pattern : `(${names.join("|")}).*${tier.pattern}`;
+  const pattern = names.length === 0 ? tier.pattern : `^(?=.*(${names.join("|")})).*${tier.pattern}`;
   const jest = ["--experimental-vm-modules", "--disable-warning=ExperimentalWarning", "node_modules/jest/bin/jest.js"];
   const args = [
     "--testPathPatterns",
