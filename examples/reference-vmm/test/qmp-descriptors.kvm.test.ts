@@ -1,13 +1,37 @@
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { NetInfo } from "@baton/devices-virtio";
 import { guestPath } from "@baton/guests";
-import { connect, type Fd, liveFds, O_RDWR, open, POLLIN, poll, recv, sendFds } from "@baton/linux";
+import { connect, type Fd, ioctl, liveFds, O_RDWR, open, POLLIN, poll, recv, sendFds } from "@baton/linux";
 import { afterEach, beforeEach, expect, it } from "@jest/globals";
+import { absence } from "../../../test/absence.js";
 import { describeKvm } from "../../../test/describe-kvm.js";
 import { createVm, type VirtualMachine } from "../src/index.js";
 import { QmpServer } from "../src/qmp.js";
 import { until } from "./support/until.js";
+
+const TUNSETIFF = 0x400454ca;
+/** Its own device reads and writes frames with their virtio headers: IFF_TAP, IFF_NO_PI, IFF_VNET_HDR. */
+const TAP_FLAGS = 0x5002;
+const TAP = "batonqmptap0";
+
+/** A tap that is gone when its last descriptor is closed. */
+function openTap(): Fd {
+  const fd = open("/dev/net/tun", O_RDWR);
+  const request = new Uint8Array(40);
+  request.set(Buffer.from(TAP));
+  new DataView(request.buffer).setUint16(16, TAP_FLAGS, true);
+  try {
+    ioctl(fd, TUNSETIFF, request, "TUNSETIFF");
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+const noTap = absence(openTap);
 
 /** A QMP client that sends descriptors with its commands. */
 class FdClient {
@@ -110,6 +134,29 @@ describeKvm("descriptors over QMP's socket", () => {
       error: { desc: "File descriptor named 'tap' has not been found" },
     });
   });
+
+  (noTap === "" ? it : it.skip)(
+    `a tap that somebody else opened is a card's until that is unplugged${noTap}`,
+    async () => {
+      const there = () => existsSync(`/sys/class/net/${TAP}`);
+      const before = liveFds().length;
+      const tap = openTap();
+      await client.execute("getfd", { fdname: "tap" }, [tap]);
+      tap.close();
+      expect(await client.execute("netdev_add", { id: "net", fd: "tap" })).toEqual(ok);
+      client.close();
+      client = new FdClient(join(directory, "qmp"));
+      await client.line();
+      expect(await client.execute("device_add", { id: "net", driver: "virtio-net-mmio", addr: "0x0" })).toEqual(ok);
+      const info = (await vm.machine.virtio.find("net")?.command("info")) as NetInfo;
+      expect([info.interface, info.linkUp, there()]).toEqual([TAP, true, true]);
+      expect(await client.execute("device_del", { id: "net" })).toMatchObject({ event: "DEVICE_DELETED" });
+      expect(await client.line()).toEqual(ok);
+      expect(await client.execute("netdev_del", { id: "net" })).toEqual(ok);
+      await until(() => !there(), "the end of the tap");
+      expect(liveFds().length).toBe(before);
+    },
+  );
 
   it("add-fd makes one a file, which a disk is plugged in on, also after the client has left", async () => {
     expect(await client.execute("add-fd", { "fdset-id": 3 }, [image])).toMatchObject({ return: { "fdset-id": 3 } });

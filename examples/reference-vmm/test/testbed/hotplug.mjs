@@ -43,7 +43,10 @@ const TYPE_DISK = [
   `drive_add dummy id=drive-0,file=${DISK},readonly=off,direct=on`,
   "device_add virtio-blk-mmio,id=drive-0,drive=drive-0,addr=0x1",
 ];
-const TYPE_NIC = ["netdev_add tap,id=net-0,ifname=tap0", "device_add virtio-net-mmio,id=net-0,netdev=net-0,addr=0x0"];
+const TYPE_NIC = [
+  "netdev_add tap,id=net-0,ifname=tap0,vhost=on",
+  "device_add virtio-net-mmio,id=net-0,netdev=net-0,addr=0x0",
+];
 
 const began = performance.now();
 const tell = (what) => console.log(`# ${((performance.now() - began) / 1000).toFixed(0)} s: ${what}`);
