@@ -53,18 +53,22 @@ function commands(name: string): string {
 
 describe("network cards of Linux guests", () => {
   const megabytes = rounds({ quick: 8, full: 100 });
+  const timeoutMs = 300_000 + megabytes * 40_000;
   let result: RunResult;
-  beforeAll(async () => {
-    const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
-    result = await runInTestbed({
-      files: [...linuxFiles(guest, "net.mjs"), ...programFiles(IP)],
-      command: "load-modules bridge && node net.mjs",
-      env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
-      timeoutMs: 600_000,
-      silenceMs: 120_000,
-    });
-    printNotes(result);
-  }, 1_300_000);
+  beforeAll(
+    async () => {
+      const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
+      result = await runInTestbed({
+        files: [...linuxFiles(guest, "net.mjs"), ...programFiles(IP)],
+        command: "load-modules bridge && node net.mjs",
+        env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
+        timeoutMs,
+        silenceMs: timeoutMs,
+      });
+      printNotes(result);
+    },
+    2 * timeoutMs + 100_000,
+  );
 
   expectTap(
     [

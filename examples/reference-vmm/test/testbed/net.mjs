@@ -13,7 +13,7 @@ import { LinuxVm } from "./linux-vm.mjs";
 import { done, test } from "./tap.mjs";
 
 const megabytes = process.env.MEGABYTES;
-const STEP_MS = 300_000;
+const STEP_MS = 120_000 + 20_000 * Number(megabytes);
 
 // Busybox prefers its own `ip`, which makes no taps.
 const shell = (commands) =>
