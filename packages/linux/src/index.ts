@@ -395,6 +395,7 @@ export {
   type WaitStatus,
   waitpid,
 } from "./process.js";
+export { processStartTime, residentBytes, type ThreadTime, threadTime } from "./process-status.js";
 export { pread, pwrite, read, readAll, tryPread, tryPwrite, tryRead, tryWrite, write, writeAll } from "./read-write.js";
 export { blockSignal, installNoopHandler, SIGNAL_MAX, unblockSignal } from "./signals.js";
 export { formatAddress, type SocketAddress } from "./socket-address.js";
