@@ -55,9 +55,17 @@ export { Kvm } from "./kvm.js";
 export { Struct } from "./struct.js";
 export { threadPool } from "./thread-pool/thread-pool.js";
 export { Vcpu } from "./vcpu.js";
+export type { ExitReason } from "./vcpu-thread/control.js";
+export { exitReasons } from "./vcpu-thread/control.js";
 export type { PauseOptions } from "./vcpu-thread/vcpu-group.js";
 export { VcpuGroup } from "./vcpu-thread/vcpu-group.js";
-export type { StopPoint, VcpuStatistics, VcpuThreadEvents, VcpuThreadOptions } from "./vcpu-thread/vcpu-thread.js";
+export type {
+  StopPoint,
+  VcpuStatistics,
+  VcpuThreadEvents,
+  VcpuThreadOptions,
+  VcpuTime,
+} from "./vcpu-thread/vcpu-thread.js";
 export { VcpuThread } from "./vcpu-thread/vcpu-thread.js";
 export type { Memslot } from "./vm.js";
 export { Vm } from "./vm.js";

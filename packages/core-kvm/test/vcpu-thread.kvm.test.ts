@@ -96,6 +96,14 @@ describeKvm("a vCPU's thread", () => {
     expect(await within(exit, "the exit")).toEqual({ reason: "hlt" });
     await within(thread.requestPause(), "the pause");
     expect(thread.statistics).toMatchObject({ pioExits: 2, unclaimedAccesses: 2, mmioExits: 0, forwardedExits: 0 });
+    const { exits, exitsByReason, kicks } = thread.statistics;
+    const counted = Object.entries(exitsByReason).filter(([, count]) => count > 0);
+    expect(counted).toEqual([
+      ["io-out", 2],
+      ["interrupted", kicks],
+      ["hlt", 1],
+    ]);
+    expect([exits, kicks > 0]).toEqual([3, true]);
     expect(thread.stopPoint).toBe("other");
     await thread.close();
     await thread.close();

@@ -51,8 +51,44 @@ const COUNTERS_BYTES = 128;
 /** The most bytes that one exit carries: a page of string I/O. */
 export const MAILBOX_DATA_BYTES = 4096;
 
-/** Counters that only the vCPU's thread writes. */
-export const counter = { exits: 0, pio: 1, mmio: 2, forwarded: 3, unclaimed: 4, kicks: 5 } as const;
+/**
+ * Why vCPUs leave the guest, as far as that is counted: the reasons of `VcpuExit`, and `other` for the rest of them. The
+ * place in the list is the number of the counter.
+ */
+export const exitReasons = [
+  "io-in",
+  "io-out",
+  "mmio-read",
+  "mmio-write",
+  "interrupted",
+  "hlt",
+  "shutdown",
+  "debug",
+  "system-event",
+  "fail-entry",
+  "internal-error",
+  "other",
+] as const;
+
+/** One of {@link exitReasons}. */
+export type ExitReason = (typeof exitReasons)[number];
+
+/** Counters that only the vCPU's thread writes; the first are those of {@link exitReasons}. */
+export const counter = {
+  ioIn: 0,
+  ioOut: 1,
+  mmioRead: 2,
+  mmioWrite: 3,
+  interrupted: 4,
+  forwarded: exitReasons.length,
+  unclaimed: exitReasons.length + 1,
+} as const;
+
+/** The number of the counter for a reason. */
+export function exitCounter(reason: string): number {
+  const index = (exitReasons as readonly string[]).indexOf(reason);
+  return index < 0 ? exitReasons.indexOf("other") : index;
+}
 
 /** Views of a control block. */
 export interface ControlViews {

@@ -7,7 +7,7 @@ import type { AccessSize, BusHandler, HandlerContext, HandlerFactory } from "../
 import { AddressLookup, type LookupRange, PortLookup } from "../bus/lookup.js";
 import { decodeExit, type VcpuExit } from "../exit.js";
 import { setIrqLine } from "../interrupt/irqchip.js";
-import { type ControlViews, controlViews, counter, mailbox, request, stopPoint, word } from "./control.js";
+import { type ControlViews, controlViews, counter, exitCounter, mailbox, request, stopPoint, word } from "./control.js";
 import { type ErrorReport, reportError, type VcpuAssignment, type VcpuMessage } from "./messages.js";
 
 const EINTR = 4;
@@ -83,25 +83,29 @@ export class VcpuLoop {
           const message = `KVM_RUN failed with error number ${-result}`;
           this.#fail({ code: "KVM_RUN_FAILED", message, details: { errno: -result } });
         }
-        (counters[counter.kicks] as number)++;
+        (counters[counter.interrupted] as number)++;
         if (kicked === 0) this.#lastExit = stopPoint.guest;
         if (!this.#serveRequests()) return;
         continue;
       }
-      (counters[counter.exits] as number)++;
       try {
         const reason = u32[kvm_run.exit_reason >> 2];
         if (reason === abi.KVM_EXIT_IO) this.#io();
         else if (reason === abi.KVM_EXIT_MMIO) this.#mmio();
-        else if (reason !== abi.KVM_EXIT_INTR) {
-          this.#lastExit = stopPoint.other;
-          this.#pauseSelf();
-          post({ type: "exit", exit: cloneable(decodeExit(u8)) });
-        }
+        else if (reason === abi.KVM_EXIT_INTR) (counters[counter.interrupted] as number)++;
+        else this.#unhandled(decodeExit(u8));
       } catch (error) {
         this.#fail(reportError(error, "DEVICE_HANDLER_FAILED"));
       }
     }
+  }
+
+  /** Leaves an exit that is no access to the main thread. */
+  #unhandled(exit: VcpuExit): void {
+    (this.#control.counters[exitCounter(exit.reason)] as number)++;
+    this.#lastExit = stopPoint.other;
+    this.#pauseSelf();
+    post({ type: "exit", exit: cloneable(exit) });
   }
 
   #io(): void {
@@ -111,7 +115,7 @@ export class VcpuLoop {
     const port = this.#u16[kvm_run.io_port >> 1] as number;
     const count = this.#u32[kvm_run.io_count >> 2] as number;
     const at = this.#u32[kvm_run.io_data_offset >> 2] as number;
-    (this.#control.counters[counter.pio] as number)++;
+    (this.#control.counters[out ? counter.ioOut : counter.ioIn] as number)++;
     this.#lastExit = out ? (count > 1 ? stopPoint.repOut : stopPoint.ioOut) : stopPoint.ioIn;
     const range = this.#ports.find(port);
     if (range === undefined) {
@@ -139,7 +143,7 @@ export class VcpuLoop {
     const size = this.#u32[kvm_run.mmio_len >> 2] as number;
     const write = this.#u8[kvm_run.mmio_is_write] !== 0;
     const at = kvm_run.mmio_data;
-    (this.#control.counters[counter.mmio] as number)++;
+    (this.#control.counters[write ? counter.mmioWrite : counter.mmioRead] as number)++;
     const split =
       size < 8 &&
       ((address + size) % 4096 === 0 || (address % 4096 === 0 && this.#lastExit === stopPoint.mmioCrossing));

@@ -1,4 +1,4 @@
-import { BatonError, getpid, SIGURG, tgkill, view } from "@baton/linux";
+import { BatonError, getpid, SIGURG, type ThreadTime, tgkill, threadTime, view } from "@baton/linux";
 import type { GuestMemory } from "@baton/memory";
 import { EventEmitter } from "eventemitter3";
 import { kvm_run } from "../abi/kvm.js";
@@ -13,6 +13,8 @@ import {
   controlViews,
   counter,
   createControl,
+  type ExitReason,
+  exitReasons,
   mailbox,
   request,
   type stopPoint,
@@ -33,13 +35,25 @@ export interface VcpuThreadEvents {
 
 /** Figures of one vCPU since its thread was assigned. */
 export interface VcpuStatistics {
+  /** All exits but those that `kicks` counts. */
   readonly exits: number;
+  /** All exits, each under its reason. */
+  readonly exitsByReason: Readonly<Record<ExitReason, number>>;
   readonly pioExits: number;
   readonly mmioExits: number;
   readonly forwardedExits: number;
   /** Accesses that no device claimed. */
   readonly unclaimedAccesses: number;
+  /** How often a signal took it out of the guest: the reason `interrupted`. */
   readonly kicks: number;
+}
+
+/** Processor time of a vCPU's thread since it was assigned, in nanoseconds. Neither figure ever falls. */
+export interface VcpuTime {
+  /** In the guest. The kernel may count it in ticks of 10 ms. */
+  readonly guestNs: number;
+  /** In the kernel and in this process: exits, interrupts, what KVM emulates. */
+  readonly vmmNs: number;
 }
 
 /** Where a pause found the vCPU. */
@@ -67,6 +81,9 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
   #pausedSequence = -1;
   #released: Promise<void>;
   #isReleased = false;
+  /** Time of the thread before it was assigned. */
+  #timeBefore: ThreadTime = { totalNs: 0, guestNs: 0 };
+  #lastTime: VcpuTime = { guestNs: 0, vmmNs: 0 };
   #running = false;
 
   private constructor(thread: PooledThread, options: VcpuThreadOptions) {
@@ -114,6 +131,7 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
     await Promise.race([thread.#pausedAt(0), thread.#released]);
     thread.off("failed", onFailed);
     if (failure !== undefined) throw failure;
+    thread.#timeBefore = threadTime(thread.tid);
     return thread;
   }
 
@@ -134,14 +152,29 @@ export class VcpuThread extends EventEmitter<VcpuThreadEvents> {
 
   get statistics(): VcpuStatistics {
     const c = (index: number) => this.#views.counters[index] as number;
+    const exitsByReason = Object.fromEntries(exitReasons.map((reason, i) => [reason, c(i)]));
+    const all = exitReasons.reduce((sum, _, i) => sum + c(i), 0);
     return {
-      exits: c(counter.exits),
-      pioExits: c(counter.pio),
-      mmioExits: c(counter.mmio),
+      exits: all - c(counter.interrupted),
+      exitsByReason: exitsByReason as Record<ExitReason, number>,
+      pioExits: c(counter.ioIn) + c(counter.ioOut),
+      mmioExits: c(counter.mmioRead) + c(counter.mmioWrite),
       forwardedExits: c(counter.forwarded),
       unclaimedAccesses: c(counter.unclaimed),
-      kicks: c(counter.kicks),
+      kicks: c(counter.interrupted),
     };
+  }
+
+  /** What the thread has spent, in the guest and out of it; after {@link close}, what was last asked for. */
+  get time(): VcpuTime {
+    if (this.#isReleased) return this.#lastTime;
+    const now = threadTime(this.tid);
+    const totalNs = now.totalNs - this.#timeBefore.totalNs;
+    const guestNs = Math.min(now.guestNs - this.#timeBefore.guestNs, totalNs);
+    // Ticks run behind or ahead of the exact total: what was said once is not taken back.
+    const vmmNs = Math.max(this.#lastTime.vmmNs, totalNs - guestNs);
+    this.#lastTime = { guestNs: totalNs - vmmNs, vmmNs };
+    return this.#lastTime;
   }
 
   /** Asks for a pause; resolves when the vCPU has left the guest and its last exit is complete. */
