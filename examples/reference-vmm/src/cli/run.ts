@@ -9,6 +9,7 @@ import { optionError } from "../options/grammar.js";
 import type { ChardevOption, MonOption, VmmOptions } from "../options/options.js";
 import { monAddress } from "../options/surface.js";
 import { vmConfig } from "../options/vm-config.js";
+import { MetricsServer } from "../surface/metrics/server.js";
 import { MonitorServer } from "../surface/monitor/server.js";
 import { QmpServer } from "../surface/qmp/server.js";
 import type { VirtualMachine, VmOutcome } from "../virtual-machine.js";
@@ -147,6 +148,10 @@ class Vmm {
       const server = await QmpServer.listen(address, context, this.#log);
       this.#undo.push(() => server.close());
       servers.push(server);
+    }
+    for (const address of this.#options.metrics) {
+      const server = await MetricsServer.listen(address, vm);
+      this.#undo.push(() => server.close());
     }
     return servers;
   }

@@ -1,4 +1,5 @@
 import type { TimedVmEvent, VmEvent } from "../events.js";
+import { devicePath } from "./qom-path.js";
 import { bool, int, type Members, oneOf, type StaticMembers, str } from "./schema.js";
 
 /** An event as clients know it. */
@@ -63,7 +64,7 @@ const mappings: { readonly [T in VmEvent["type"]]: EventMapping<Extract<VmEvent,
     ({ device, operation, action, nospace, reason }) => ({
       device,
       "node-name": device,
-      "qom-path": `/machine/peripheral/${device}`,
+      "qom-path": devicePath(device),
       operation,
       action,
       nospace,

@@ -41,6 +41,8 @@ describe("the command table", () => {
       "query-name",
       "query-qmp-schema",
       "query-rx-filter",
+      "query-stats",
+      "query-stats-schemas",
       "query-status",
       "query-version",
       "quit",

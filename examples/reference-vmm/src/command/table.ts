@@ -14,6 +14,7 @@ import { negotiationCommands } from "./builtin/negotiation.js";
 import { netdevCommands } from "./builtin/netdev.js";
 import { networkCommands } from "./builtin/network.js";
 import { selfDescriptionCommands } from "./builtin/self-description.js";
+import { statisticsCommands } from "./builtin/statistics.js";
 import { statusCommands } from "./builtin/status.js";
 import { CommandTable } from "./command-table.js";
 
@@ -34,6 +35,7 @@ export const commandTable: CommandTable = new CommandTable([
   ...iothreadCommands,
   ...deviceTreeCommands,
   ...memoryCommands,
+  ...statisticsCommands,
   ...humanMonitorCommands,
   ...selfDescriptionCommands,
 ]);

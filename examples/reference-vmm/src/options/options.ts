@@ -24,6 +24,9 @@ export type SurfaceAddress =
   | { readonly kind: "tcp"; readonly host: string; readonly port: number; readonly wait: boolean }
   | { readonly kind: "stdio" };
 
+/** Where metrics are served. */
+export type MetricsAddress = Pick<Extract<SurfaceAddress, { readonly kind: "unix" }>, "kind" | "path">;
+
 /** A human monitor: where it is served, and with which prompt, unless the usual one. */
 export interface MonitorOption {
   readonly address: SurfaceAddress;
@@ -74,6 +77,7 @@ export interface VmmOptions {
   qmp: SurfaceAddress[];
   monitors: MonitorOption[];
   mons: MonOption[];
+  metrics: MetricsAddress[];
   pidfile: string | undefined;
   daemonize: boolean;
   logFile: string | undefined;
@@ -120,6 +124,7 @@ export function emptyOptions(): VmmOptions {
     qmp: [],
     monitors: [],
     mons: [],
+    metrics: [],
     pidfile: undefined,
     daemonize: false,
     logFile: undefined,

@@ -1,5 +1,5 @@
 import { checkKeys, optionError, parseBool, parseInteger, parseSubOptions, type SubOptions } from "./grammar.js";
-import type { ChardevOption, MonitorOption, MonOption, SurfaceAddress } from "./options.js";
+import type { ChardevOption, MetricsAddress, MonitorOption, MonOption, SurfaceAddress } from "./options.js";
 
 /** `-qmp unix:PATH,server,nowait`, `tcp:HOST:PORT,server=on,wait=off`, `stdio`. */
 export function parseQmp(option: string, text: string): SurfaceAddress {
@@ -12,6 +12,16 @@ export function parseMonitor(option: string, text: string): MonitorOption | null
   const { address, pairs } = parseAddress(option, text, ["prompt"]);
   const prompt = pairs.get("prompt");
   return { address, ...(prompt !== undefined && { prompt }) };
+}
+
+/** `-metrics unix:PATH`. */
+export function parseMetrics(option: string, text: string): MetricsAddress {
+  const match = /^unix:(.+)$/.exec(text);
+  if (match === null) throw optionError(option, `'${text}' is not unix:PATH`);
+  const parsed = parseSubOptions(option, match[1] as string, "always");
+  checkKeys(option, parsed, []);
+  if (!parsed.first) throw optionError(option, "needs a path");
+  return { kind: "unix", path: parsed.first };
 }
 
 /** `-mon chardev=ID,mode=readline|control`. */

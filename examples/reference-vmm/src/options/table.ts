@@ -5,7 +5,7 @@ import { checkKeys, optionError, parseBool, parseInteger, parseSize, parseSubOpt
 import { parseNetdev } from "./netdev.js";
 import { applyObject } from "./object.js";
 import type { VmmOptions } from "./options.js";
-import { parseMon, parseMonitor, parseQmp } from "./surface.js";
+import { parseMetrics, parseMon, parseMonitor, parseQmp } from "./surface.js";
 import { parseChardev, parseSmp } from "./values.js";
 
 /** One option of the command line: what it takes, what it does, what `-help` says. */
@@ -149,6 +149,12 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
     repeat: true,
     help: "a monitor for people, or with mode=control a QMP server, on a -chardev",
     apply: (o, v, n) => o.mons.push(parseMon(n, v)),
+  },
+  metrics: {
+    argument: "unix:PATH",
+    repeat: true,
+    help: "serves statistics to Prometheus: GET /metrics",
+    apply: (o, v, n) => o.metrics.push(parseMetrics(n, v)),
   },
   pidfile: { argument: "FILE", help: "writes the process id; removed at the end", apply: (o, v) => (o.pidfile = v) },
   daemonize: { help: "goes to the background once the VM is set up", apply: (o) => (o.daemonize = true) },

@@ -2,6 +2,7 @@ import type { BlkInfo, BlkStatisticsSnapshot, VirtioMmioDevice } from "@baton/de
 import { BatonError } from "@baton/linux";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
 import { renderBlock, renderBlockStatistics } from "../monitor/block-text.js";
+import { devicePath } from "../qom-path.js";
 import { any, arrayOf, bool, int, nothing, object, str } from "../schema.js";
 
 /** The VM's disks. */
@@ -47,7 +48,7 @@ export const blockCommands: readonly Command[] = [
           const info = (await device.command("info")) as BlkInfo;
           return {
             device: device.id,
-            qdev: `/machine/peripheral/${device.id}`,
+            qdev: devicePath(device.id),
             type: "unknown",
             removable: false,
             locked: false,

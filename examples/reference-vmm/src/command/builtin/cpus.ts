@@ -1,5 +1,6 @@
 import { type CpuTopology, cpuPlace } from "@baton/core-kvm";
 import { type Command, type CommandContext, defineCommand } from "../command.js";
+import { vcpuPath } from "../qom-path.js";
 import { arrayOf, bool, int, object, str } from "../schema.js";
 
 const props = object({
@@ -13,8 +14,6 @@ function propsOf(topology: CpuTopology, index: number) {
   const { socket, die, core, thread } = cpuPlace(topology, index);
   return { "core-id": core, "socket-id": socket, "thread-id": thread, ...(topology.dies > 1 && { "die-id": die }) };
 }
-
-const pathOf = (index: number) => `/machine/unattached/device[${index}]`;
 
 const online = ({ vm }: CommandContext) =>
   vm.machine.vcpus.threads.map((thread, index) => ({
@@ -47,7 +46,7 @@ export const cpuCommands: readonly Command[] = [
         current: true,
         halted: false,
         props: cpu.props,
-        qom_path: pathOf(cpu.index),
+        qom_path: vcpuPath(cpu.index),
         thread_id: cpu.tid,
       })),
   }),
@@ -78,7 +77,7 @@ export const cpuCommands: readonly Command[] = [
     handler: (context) =>
       online(context).map((cpu) => ({
         "cpu-index": cpu.index,
-        "qom-path": pathOf(cpu.index),
+        "qom-path": vcpuPath(cpu.index),
         "thread-id": cpu.tid,
         props: cpu.props,
         target: "x86_64",
@@ -101,7 +100,7 @@ export const cpuCommands: readonly Command[] = [
       const { sockets, dies, cores, threads } = topology;
       return Array.from({ length: sockets * dies * cores * threads }, (_, index) => ({
         props: propsOf(topology, index),
-        ...(index < vcpus.threads.length && { "qom-path": pathOf(index) }),
+        ...(index < vcpus.threads.length && { "qom-path": vcpuPath(index) }),
         type: "host-x86-cpu",
         "vcpus-count": 1,
       }));
