@@ -1,5 +1,7 @@
+import { resolve } from "node:path";
 import type { ChardevBackend, ConsolePortInfo } from "@baton/devices-virtio";
 import { BatonError, exitImmediately } from "@baton/linux";
+import type { CommandContext } from "../command/command.js";
 import type { DeviceDescription } from "../config.js";
 import { serial } from "../config.js";
 import { createVm } from "../create-vm.js";
@@ -9,6 +11,7 @@ import { optionError } from "../options/grammar.js";
 import type { ChardevOption, MonOption, VmmOptions } from "../options/options.js";
 import { monAddress } from "../options/surface.js";
 import { vmConfig } from "../options/vm-config.js";
+import { Registration } from "../runtime-directory/registration.js";
 import { MetricsServer } from "../surface/metrics/server.js";
 import { MonitorServer } from "../surface/monitor/server.js";
 import { QmpServer } from "../surface/qmp/server.js";
@@ -32,6 +35,9 @@ export async function runVmm(options: VmmOptions): Promise<number> {
     const last = monitors.some(({ address }) => address.kind === "stdio") ? "monitor" : "qmp";
     throw optionError(last, "standard input and output are taken already");
   }
+  if (options.serial !== undefined && "attachable" in options.serial && options.name === undefined) {
+    throw optionError("serial", "console needs a -name, by which `baton console` finds the VM");
+  }
   if (options.daemonize) {
     if (onStdio > 0) throw optionError("daemonize", "cannot be used with a console, QMP or a monitor on stdio");
     if (!isDaemonChild()) return spawnDaemon();
@@ -41,7 +47,7 @@ export async function runVmm(options: VmmOptions): Promise<number> {
 
 /** The back end of the serial port, with `chardev:ID` looked up. */
 function serialBackend(options: VmmOptions): ChardevOption | undefined {
-  if (options.serial === undefined) return undefined;
+  if (options.serial === undefined || "attachable" in options.serial) return undefined;
   if ("backend" in options.serial) return options.serial.backend;
   const backend = options.chardevs.get(options.serial.chardev);
   if (backend === undefined) throw optionError("serial", `there is no chardev '${options.serial.chardev}'`);
@@ -64,6 +70,7 @@ class Vmm {
   readonly #log: Logger;
   readonly #undo: (() => void | Promise<void>)[] = [];
   #vm: VirtualMachine | undefined;
+  #registration: Registration | undefined;
   #end: (outcome: VmOutcome) => void = () => {};
   #loggedError: unknown;
 
@@ -93,6 +100,10 @@ class Vmm {
       };
     });
     if (options.pidfile !== undefined) this.#undo.push(writePidfile(options.pidfile));
+    const { name } = options;
+    const registration = name === undefined ? undefined : Registration.take(name);
+    this.#registration = registration;
+    this.#undo.push(() => registration?.close());
     const vm = await createVm({ ...vmConfig(options), devices: this.#devices() }, { signal: abort.signal });
     this.#vm = vm;
     this.#undo.push(() => vm.close());
@@ -153,12 +164,35 @@ class Vmm {
       const server = await MetricsServer.listen(address, vm);
       this.#undo.push(() => server.close());
     }
+    await this.#publish(context);
     return servers;
+  }
+
+  /** Serves those who find the VM by its name. */
+  async #publish(context: CommandContext & { readonly vm: VirtualMachine }): Promise<void> {
+    const registration = this.#registration;
+    if (registration === undefined) return;
+    const qmp = registration.path("qmp.sock");
+    const control = await QmpServer.listen({ kind: "unix", path: qmp, wait: false }, context, this.#log);
+    this.#undo.push(() => control.close());
+    const metrics = registration.path("metrics.sock");
+    const server = await MetricsServer.listen({ kind: "unix", path: metrics }, context.vm);
+    this.#undo.push(() => server.close());
+    const backend = this.#serialBackend();
+    registration.publish({ qmp, metrics, ...(backend?.kind === "unix" && { console: resolve(backend.path) }) });
+  }
+
+  /** Where the serial port goes, with the socket for `baton console` in its place. */
+  #serialBackend(): ChardevOption | undefined {
+    const { serial } = this.#options;
+    const registration = this.#registration;
+    if (serial === undefined || !("attachable" in serial)) return serialBackend(this.#options);
+    return registration && { kind: "unix", path: registration.path("console.sock") };
   }
 
   #devices(): readonly DeviceDescription[] {
     const options = this.#options;
-    const backend = serialBackend(options);
+    const backend = this.#serialBackend();
     const label = options.serial && "chardev" in options.serial ? { label: options.serial.chardev } : {};
     const console = backend === undefined ? [] : [serial({ backend: this.#backend(backend), ...label })];
     const chardevs = new Map(options.chardevs);

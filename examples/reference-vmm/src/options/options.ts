@@ -73,7 +73,8 @@ export interface VmmOptions {
   netdevs: Map<string, NetdevOption>;
   devices: DeviceOption[];
   chardevs: Map<string, ChardevOption>;
-  serial: { backend: ChardevOption } | { chardev: string } | undefined;
+  /** `attachable`: on a socket in the runtime directory, for `baton console`. */
+  serial: { backend: ChardevOption } | { chardev: string } | { attachable: true } | undefined;
   qmp: SurfaceAddress[];
   monitors: MonitorOption[];
   mons: MonOption[];

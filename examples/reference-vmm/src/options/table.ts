@@ -112,10 +112,11 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
     apply: (o, v) => o.append.push(v),
   },
   serial: {
-    argument: "stdio|pty|null|file:PATH|unix:PATH,server,nowait|chardev:ID",
-    help: "where the first serial port goes",
+    argument: "stdio|pty|null|console|file:PATH|unix:PATH,server,nowait|chardev:ID",
+    help: "where the first serial port goes; console: to whoever calls `baton console`",
     apply(o, v, n) {
-      o.serial = v.startsWith("chardev:") ? { chardev: v.slice(8) } : { backend: parseChardev(n, v).backend };
+      if (v === "console") o.serial = { attachable: true };
+      else o.serial = v.startsWith("chardev:") ? { chardev: v.slice(8) } : { backend: parseChardev(n, v).backend };
     },
   },
   chardev: {
