@@ -17,6 +17,10 @@ async function main(args: readonly string[]): Promise<number> {
   const [command, ...rest] = args;
   if (command === "demo") return (await import("./demo.js")).runDemo();
   if (command === "doctor") return (await import("./doctor.js")).runDoctor(rest);
+  if (command === "ps") return (await import("./ps.js")).runPs(rest);
+  if (command === "top") return (await import("./top/top.js")).runTop(rest);
+  if (command === "console") return (await import("./console.js")).runConsole(rest);
+  if (command === "stop") return (await import("./stop.js")).runStop(rest);
   if (command === undefined || command === "help") {
     process.stdout.write(helpText());
     return exitCode.ok;

@@ -49,6 +49,10 @@ export function helpText(): string {
     "usage: baton [OPTIONS]            run a virtual machine",
     "       baton demo                 run a small guest and explain what happens",
     "       baton doctor               check this machine and name the fix for what is missing",
+    "       baton ps [--json]          list the running VMs that have a name",
+    "       baton top                  show what they do; --once prints one sample, --json for programs",
+    "       baton console NAME         connect to the serial port; Ctrl-] leaves",
+    "       baton stop NAME            press the power button; --timeout SECONDS until it is ended",
     "",
     "Options may have one dash or two:",
   ];
