@@ -1,13 +1,16 @@
 import { connect, type Socket } from "node:net";
 import { BatonError, isatty } from "@baton/linux";
-import { isAlive, type VmEntry } from "../runtime-directory/entry.js";
+import type { VmEntry } from "../runtime-directory/entry.js";
 import { findVm } from "../runtime-directory/lookup.js";
 import { TerminalMode } from "../surface/terminal-mode.js";
 import { subcommandArguments } from "./arguments.js";
 import { exitCode } from "./exit-code.js";
+import { hasEnded } from "./wait-for-end.js";
 
 /** Ctrl-], as in telnet and virsh. */
 const ESCAPE = 0x1d;
+/** How long a VM may take to end after it has closed its console. */
+const ENDING_MS = 2000;
 const signals = ["SIGTERM", "SIGINT", "SIGHUP"] as const;
 
 type Ending = "detached" | "disconnected";
@@ -21,7 +24,7 @@ export async function runConsole(args: readonly string[]): Promise<number> {
   if (terminal) process.stderr.write(`Connected to '${entry.name}'; Ctrl-] leaves.\n`);
   const ending = await converse(serial, terminal);
   if (terminal) process.stderr.write("\n");
-  if (ending === "disconnected" && isAlive(entry)) {
+  if (ending === "disconnected" && !(await hasEnded(entry, ENDING_MS))) {
     throw new BatonError("CONSOLE_TAKEN", `'${entry.name}' has ended the connection`, {
       hint: "Another client may have its console: there can be one at a time",
     });

@@ -1,22 +1,23 @@
-import { setTimeout as delay } from "node:timers/promises";
 import { BatonError } from "@baton/linux";
 import { askVm } from "../client/qmp-client.js";
-import { isAlive, type VmEntry } from "../runtime-directory/entry.js";
+import type { VmEntry } from "../runtime-directory/entry.js";
 import { findVm } from "../runtime-directory/lookup.js";
 import { subcommandArguments } from "./arguments.js";
 import { exitCode } from "./exit-code.js";
+import { hasEnded } from "./wait-for-end.js";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 /** How long a VM that was told to quit may take for it. */
 const QUIT_TIMEOUT_MS = 10_000;
-const LOOK_MS = 50;
+/** A VM that breaks off may be ending. */
+const GRACE_MS = 200;
 
 /** Presses a VM's power button and, where it does not end in time, ends it. Fails with `VM_NOT_ENDED` if it stays. */
 export async function runStop(args: readonly string[]): Promise<number> {
   const usage = "baton stop NAME [--timeout SECONDS]";
   const { words, seconds } = subcommandArguments(usage, args, { timeout: { type: "string" } }, 1);
-  const entry = findVm(words[0] as string);
   const timeoutMs = seconds("timeout", DEFAULT_TIMEOUT_MS);
+  const entry = findVm(words[0] as string);
   if (timeoutMs > 0) {
     await tell(entry, "system_powerdown");
     if (await hasEnded(entry, timeoutMs)) {
@@ -42,15 +43,6 @@ async function tell(entry: VmEntry, command: string): Promise<void> {
   try {
     await askVm(qmp, [[command]]);
   } catch (error) {
-    if (isAlive(entry) && !(await hasEnded(entry, LOOK_MS * 4))) throw error;
+    if (!(await hasEnded(entry, GRACE_MS))) throw error;
   }
-}
-
-async function hasEnded(entry: VmEntry, withinMs: number): Promise<boolean> {
-  const deadline = performance.now() + withinMs;
-  while (isAlive(entry)) {
-    if (performance.now() >= deadline) return false;
-    await delay(Math.min(LOOK_MS, withinMs));
-  }
-  return true;
 }

@@ -4,6 +4,7 @@ import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { guestPath } from "@baton/guests";
+import { afterAll } from "@jest/globals";
 import { until } from "./until.js";
 
 const home = dirname(createRequire(import.meta.url).resolve("@baton/reference-vmm/package.json"));
@@ -69,9 +70,16 @@ export class Program {
   }
 }
 
+/** The directory in which the test file's VMs are registered by name, apart from those of others; removed at its end. */
+export const runtimeDirectory = mkdtempSync(join(tmpdir(), "baton-run-"));
+afterAll(() => rmSync(runtimeDirectory, { recursive: true, force: true }));
+
+/** The environment of the programs under test. */
+export const environment = { ...process.env, XDG_RUNTIME_DIR: runtimeDirectory };
+
 /** Runs the built `baton`. */
 export function baton(args: readonly string[], options: SpawnOptions = {}): Program {
-  return new Program(process.execPath, [batonPath, ...args], options);
+  return new Program(process.execPath, [batonPath, ...args], { env: environment, ...options });
 }
 
 /** Kills what a failed test has left running. */

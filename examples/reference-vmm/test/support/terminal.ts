@@ -10,7 +10,7 @@ import {
   tryRead,
   write,
 } from "@baton/linux";
-import { batonPath, Program } from "./baton.js";
+import { batonPath, environment, Program } from "./baton.js";
 import { until } from "./until.js";
 
 /** Offsets in `struct termios2`, and the bits of `c_lflag` that raw mode takes away. */
@@ -38,7 +38,7 @@ export class TerminalWindow {
   /** Runs the built `baton` in a session of its own whose terminal this is. */
   run(args: readonly string[], options: { readonly nodeOptions?: string } = {}): Program {
     const { raw } = this.#slave;
-    const env = { ...process.env, ...(options.nodeOptions !== undefined && { NODE_OPTIONS: options.nodeOptions }) };
+    const env = { ...environment, ...(options.nodeOptions !== undefined && { NODE_OPTIONS: options.nodeOptions }) };
     return new Program("setsid", ["--ctty", process.execPath, batonPath, ...args], { stdio: [raw, raw, raw], env });
   }
 
