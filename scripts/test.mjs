@@ -31,6 +31,7 @@ const programs = {
   cc: "gcc libc6-dev",
   as: "binutils",
   socat: "socat",
+  curl: "curl",
   "qemu-system-x86_64": "qemu-system-x86",
   busybox: "busybox-static",
   cpio: "cpio",
