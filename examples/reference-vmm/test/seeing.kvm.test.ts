@@ -123,16 +123,21 @@ describeKvm("top, query-stats and metrics agree with what the guest did", () => 
 });
 
 describeKvm("VMs with names", () => {
-  it("are listed, refuse a second of their name, are stopped, and leave nothing", async () => {
+  it("are listed, keep their name from a second, are stopped, and leave nothing", async () => {
     const vm = await vmNamed("web", [...tickerGuest, "-smp", "2", "-serial", "null"]);
     const [head, row] = (await said("ps")).trimEnd().split("\n");
     expect(head).toMatch(/^NAME +PID +STATE +VCPUS +MEMORY +UP$/);
     expect(row).toMatch(new RegExp(`^web +${vm.pid} +running +2 +96 MiB +\\d+s$`));
-    const second = baton([...tickerGuest, "-name", "web"]);
-    expect([await second.ended(), second.stderr]).toEqual([
-      1,
-      expect.stringContaining(`A VM named 'web' runs already, as process ${vm.pid}`),
+    const taken = `A VM named 'web' runs already, as process ${vm.pid}`;
+    const attachable = baton([...tickerGuest, "-name", "web", "-serial", "console"]);
+    expect([await attachable.ended(), attachable.stderr]).toEqual([1, expect.stringContaining(taken)]);
+    const second = baton(["-m", "32", "-kernel", guestPath("hello"), "-name", "web"]);
+    expect([await second.ended(END_TIMEOUT_MS), second.stderr]).toEqual([
+      33,
+      expect.stringContaining(`The VM will not be found by its name: ${taken}`),
     ]);
+    const [, ...rows] = (await said("ps")).trimEnd().split("\n");
+    expect(rows).toEqual([expect.stringMatching(new RegExp(`^web +${vm.pid} `))]);
     // The guest knows no power button.
     expect(await said("stop", "web", "--timeout", "0.2")).toBe("web: did not shut down within 0.2 s, and was ended\n");
     expect(await vm.ended(END_TIMEOUT_MS)).toBe(0);
@@ -173,7 +178,7 @@ describeKvm("VMs with names", () => {
     [["top", "--twice"], /Unknown option '--twice'/],
     [["top"], /no terminal; baton top --once prints one sample/],
     [["console", "../x"], /'..\/x' is no name for a VM/],
-    [[...tickerGuest, "-name", "a b"], /'a b' is no name for a VM/],
+    [[...tickerGuest, "-serial", "console", "-name", "a b"], /'a b' is no name for a VM/],
     [[...tickerGuest, "-serial", "console"], /-serial: console needs a -name/],
   ])("%j is refused", async (args, message) => {
     const program = baton(args);

@@ -100,10 +100,7 @@ class Vmm {
       };
     });
     if (options.pidfile !== undefined) this.#undo.push(writePidfile(options.pidfile));
-    const { name } = options;
-    const registration = name === undefined ? undefined : Registration.take(name);
-    this.#registration = registration;
-    this.#undo.push(() => registration?.close());
+    this.#register();
     const vm = await createVm({ ...vmConfig(options), devices: this.#devices() }, { signal: abort.signal });
     this.#vm = vm;
     this.#undo.push(() => vm.close());
@@ -125,6 +122,23 @@ class Vmm {
       await vm.shutdown(cause).catch((error: BatonError) => this.#log.warn(error.message));
     }
     return outcome;
+  }
+
+  /**
+   * Takes the VM's name in the runtime directory. Where that cannot be, as while another VM has it that this one takes
+   * over from, the VM runs without being found, unless its serial port is to be in the directory.
+   */
+  #register(): void {
+    const { name, serial } = this.#options;
+    if (name === undefined) return;
+    try {
+      const registration = Registration.take(name);
+      this.#registration = registration;
+      this.#undo.push(() => registration.close());
+    } catch (error) {
+      if (serial !== undefined && "attachable" in serial) throw error;
+      this.#log.warn(`The VM will not be found by its name: ${BatonError.from(error, "RUNTIME_DIRECTORY").message}`);
+    }
   }
 
   /** Logs an error once, although it comes as an event and as the outcome. */
