@@ -1,16 +1,12 @@
-import { isatty } from "node:tty";
 import { exitImmediately } from "@baton/linux";
 
-const terminals = [0, 1, 2].filter((fd) => isatty(fd));
-
 /**
- * Ends the process once standard output is written. Node aborts where a terminal that it started with has been closed,
- * since it wants to restore its settings; such a process leaves without Node's help.
+ * Ends the process once standard output is written, without Node's help: `process.exit()` aborts where a worker is still
+ * loading native code, or a terminal that the process started with has been closed.
  */
 export function leave(code: number): void {
-  process.exitCode = code;
   process.stdout.write("", () => {
-    if (terminals.every((fd) => isatty(fd))) process.exit();
+    process.emit("exit", code);
     exitImmediately(code);
   });
 }
