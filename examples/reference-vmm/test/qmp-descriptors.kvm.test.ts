@@ -56,8 +56,12 @@ class FdClient {
     return JSON.parse(line);
   }
 
-  async execute(command: string, args: object, fds: readonly Fd[] = []): Promise<Record<string, unknown>> {
+  send(command: string, args: object, fds: readonly Fd[] = []): void {
     sendFds(this.#socket, Buffer.from(JSON.stringify({ execute: command, arguments: args })), fds);
+  }
+
+  async execute(command: string, args: object, fds: readonly Fd[] = []): Promise<Record<string, unknown>> {
+    this.send(command, args, fds);
     return this.line();
   }
 
@@ -172,5 +176,29 @@ describeKvm("descriptors over QMP's socket", () => {
     expect(await client.execute("blockdev-add", { "node-name": "e", file })).toMatchObject({
       error: { desc: "There is no set of descriptors 3" },
     });
+  });
+
+  it("a client that leaves in mid-plug leaves a disk that is plugged in, or nothing", async () => {
+    const before = liveFds().length;
+    const add = { "node-name": "d", file: { driver: "file", filename: join(directory, "disk.img") } };
+    const plug = { id: "d", driver: "virtio-blk-mmio" };
+    for (let round = 0; round < 10; round++) {
+      client.send("blockdev-add", add);
+      client.send("device_add", plug);
+      // Some leave at once, others while the disk is on its way.
+      if (round % 2 === 1) await client.line();
+      client.close();
+      client = new FdClient(join(directory, "qmp"));
+      await client.line();
+      const { return: disks } = (await client.execute("query-block", {})) as { return: { device: string }[] };
+      if (disks.length === 0) {
+        await client.execute("blockdev-add", add);
+        expect(await client.execute("device_add", plug)).toEqual(ok);
+      } else expect(disks.map(({ device }) => device)).toEqual(["d"]);
+      expect(await client.execute("device_del", { id: "d" })).toMatchObject({ event: "DEVICE_DELETED" });
+      expect(await client.line()).toEqual(ok);
+      expect(await client.execute("blockdev-del", { "node-name": "d" })).toEqual(ok);
+      expect([vm.backends.blocks.ids, liveFds().length]).toEqual([[], before]);
+    }
   });
 });
