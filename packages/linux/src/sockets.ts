@@ -45,13 +45,16 @@ type WithAddress = (fd: number, address: Uint8Array, length: number) => number;
 export function listen(address: SocketAddress, options: SocketOptions & { readonly backlog?: number } = {}): Fd {
   const bytes = encodeAddress(address);
   const name = formatAddress(address);
+  const backlog = anInt(options.backlog ?? 128, "backlog", 0, 0xffff);
+  // Found before the first: who sees the file of a UNIX socket is to find it listening as soon as can be.
+  const callBind = libc<WithAddress>("int bind(int, void *, unsigned int)");
+  const callListen = libc<(fd: number, n: number) => number>("int listen(int, int)");
   const fd = socket(addressFamily(address), `listening on ${name}`, options.nonblock);
   try {
     if (address.kind === "inet") setSocketOption(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (addressFamily(address) === AF_INET6) setSocketOption(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-    checked(libc<WithAddress>("int bind(int, void *, unsigned int)")(fd.raw, bytes, bytes.byteLength), "bind", name);
-    const backlog = anInt(options.backlog ?? 128, "backlog", 0, 0xffff);
-    checked(libc<(fd: number, n: number) => number>("int listen(int, int)")(fd.raw, backlog), "listen", name);
+    checked(callBind(fd.raw, bytes, bytes.byteLength), "bind", name);
+    checked(callListen(fd.raw, backlog), "listen", name);
     return fd;
   } catch (error) {
     fd.close();

@@ -41,8 +41,13 @@ class Binary {
   }
 
   async connect() {
-    while (!existsSync(SOCKET)) await new Promise((resolve) => setTimeout(resolve, 50));
-    this.socket = connect(SOCKET);
+    // The file is there a moment before anybody listens.
+    while (this.socket === undefined) {
+      const socket = connect(SOCKET);
+      const come = await once(socket, "connect").catch(() => null);
+      if (come === null) await new Promise((resolve) => setTimeout(resolve, 50));
+      else this.socket = socket;
+    }
     let buffer = "";
     this.socket.on("data", (chunk) => {
       buffer += chunk;
