@@ -1,0 +1,33 @@
+import type { Field } from "../field.js";
+
+/**
+ * A field that streams have since `version` of its struct. Older ones leave this side's value, or `fallback`.
+ * QEMU: the `_V` forms of field macros.
+ */
+export function since<T, N>(version: number, field: Field<T, N>, fallback: T): Field<T, N> {
+  return {
+    ...field,
+    since: version,
+    exists: (_state, incoming) => incoming >= version,
+    fallback: () => structuredClone(fallback),
+  };
+}
+
+/**
+ * A field that is in the stream where `exists` says so, of what stands before it and the struct's version, and of
+ * nothing else. Elsewhere the value is this side's, or `fallback`. `reads` names the members that `exists` reads.
+ * QEMU: the `_TEST` forms of field macros.
+ */
+export function existsIf<T, N, S>(
+  reads: readonly (keyof S & string)[],
+  exists: (state: S, version: number) => boolean,
+  field: Field<T, N>,
+  fallback: T,
+): Field<T, N & S> {
+  return {
+    ...(field as Field<T, N & S>),
+    reads: [...(field.reads ?? []), ...reads],
+    exists: (state, version) => exists(state as S, version),
+    fallback: () => structuredClone(fallback),
+  };
+}
