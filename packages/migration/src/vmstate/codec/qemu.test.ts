@@ -178,6 +178,36 @@ describe("QEMU's encoding", () => {
     );
   });
 
+  it("refuses counts that the bytes cannot hold, before it allocates", () => {
+    const most = Uint8Array.of(0xff, 0xff, 0xff, 0xff, 1, 1, 1, 1, 1, 1, 1, 1);
+    const counted = {
+      array: array("n", u8),
+      nested: array("n", array(3, list(u8))),
+      structs: array("n", struct(pair)),
+      holes: pointers("n", u64),
+      bits: bitmap("n"),
+    };
+    for (const [name, field] of Object.entries(counted)) {
+      const descriptor = vmstate({
+        name: "many",
+        version: 1,
+        fields: { n: u32, [name]: field as typeof counted.array },
+      });
+      expect(() => qemuCodec.decode(descriptor, most)).toThrow(fails("VMSTATE_COUNT", `many/${name}`, 0));
+    }
+    const raw = vmstate({ name: "raw", version: 1, fields: { n: u32, raw: buffer({ of: "n", times: 2 ** 20 }) } });
+    expect(() => qemuCodec.decode(raw, most)).toThrow(fails("VMSTATE_TRUNCATED", "raw/raw", 4));
+    const huge = vmstate({ name: "huge", version: 1, fields: { n: u32, raw: buffer({ of: "n", times: 2 ** 30 }) } });
+    expect(() => qemuCodec.decode(huge, most)).toThrow(fails("VMSTATE_INVALID", "huge/raw"));
+    const nodes = vmstate({ name: "nodes", version: 1, fields: { nodes: tree(u64, u8) } });
+    expect(() => qemuCodec.decode(nodes, most)).toThrow(fails("VMSTATE_COUNT", "nodes/nodes", 0));
+    const negative = vmstate({ name: "negative", version: 1, fields: { n: i32, items: array("n", u8) } });
+    expect(() => qemuCodec.decode(negative, most)).toThrow(fails("VMSTATE_INVALID", "negative/items"));
+    expect(() => qemuCodec.encode(negative, { n: -1, items: [] })).toThrow(fails("VMSTATE_VALUE", "negative/items"));
+    const short = Uint8Array.of(0, 0, 0, 2, 1, ...new Uint8Array(8), 7, 0, ...new Uint8Array(30));
+    expect(() => qemuCodec.decode(nodes, short)).toThrow("has 1 nodes, not the 2 it announced");
+  });
+
   it("reads and writes states within a stream, descriptors by a hook", () => {
     const holder = vmstate({
       name: "holder",
