@@ -22,6 +22,12 @@ describe("a descriptor is refused", () => {
     expect(() => vmstate({ name: "a", version: 1, minimumVersion: 2, fields: {} })).toThrow(refused("a"));
   });
 
+  it("with versions that are never written or read", () => {
+    const late = () => vmstate({ name: "a", version: 1, fields: { b: since(2, u8, 0) } });
+    expect(late).toThrow("it comes with version 2, which is never written");
+    for (const version of [0, 2, Number.NaN]) expect(() => struct(sub("a"), version)).toThrow("a has no version");
+  });
+
   it("with members that JavaScript would put elsewhere", () => {
     for (const name of ["0", "12x", "", "__proto__", "$version"]) {
       expect(() => vmstate({ name: "a", version: 1, fields: { b: u8, [name]: u8 } })).toThrow("a member's name");
@@ -60,7 +66,13 @@ describe("a descriptor is refused", () => {
   it("with elements that nothing bounds", () => {
     const empty = struct(vmstate({ name: "empty", version: 1, fields: {} }));
     const maybe = struct(
-      vmstate({ name: "maybe", version: 1, fields: { a: existsIf([], () => false, u8, 0), b: since(2, u8, 0) } }),
+      vmstate({
+        name: "maybe",
+        version: 2,
+        minimumVersion: 1,
+        fields: { a: existsIf([], () => false, u8, 0), b: since(2, u8, 0) },
+      }),
+      1,
     );
     for (const element of [empty, maybe]) {
       expect(() => array("n", element as never)).toThrow("at least one byte");

@@ -26,6 +26,9 @@ export function checkDescriptor(descriptor: VmstateDescriptor): void {
     for (const other of field.reads ?? []) {
       if (!members.has(other)) throw refuse(`it reads ${other}, which does not stand before it`, { reads: other });
     }
+    if (field.since !== undefined && !(field.since <= version)) {
+      throw refuse(`it comes with version ${field.since}, which is never written`, { since: field.since });
+    }
     members.add(name);
     place.leave();
   }
@@ -48,7 +51,8 @@ type Refuse = (message: string, details?: Readonly<Record<string, unknown>>) => 
 
 function checkName(name: string, refuse: Refuse): void {
   const bytes = new TextEncoder().encode(name).length;
-  if (bytes === 0 || bytes > NAME_BYTES) throw refuse(`a name has 1 to ${NAME_BYTES} bytes, not ${bytes}`);
+  if (bytes === 0 || bytes > NAME_BYTES || name === "__proto__")
+    throw refuse(`a name has 1 to ${NAME_BYTES} bytes and is not __proto__`);
 }
 
 function checkMember(name: string, refuse: Refuse): void {

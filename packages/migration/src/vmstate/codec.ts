@@ -30,7 +30,8 @@ export interface Sink {
   /** An open file, by its number in this process. */
   fd(fd: number): void;
   beginStruct(): void;
-  member(name: string): void;
+  /** The member that follows: its name in the state, and in descriptions of streams where that differs. */
+  member(name: string, streamName?: string): void;
   endStruct(): void;
   beginElements(framing: Framing, length: number): void;
   element(framing: Framing): void;
@@ -59,7 +60,8 @@ export interface Source {
   nullPointer(expected: boolean): boolean;
   fd(): number;
   beginStruct(): void;
-  member(name: string): void;
+  /** The member that follows: its name in the state, and in descriptions of streams where that differs. */
+  member(name: string, streamName?: string): void;
   endStruct(): void;
   /**
    * Starts elements of at least `minimumBytes` each. `length` is given for `plain`. Returns how many there must be,

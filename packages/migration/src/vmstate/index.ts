@@ -6,6 +6,9 @@
 
 export { ByteReader } from "./codec/byte-reader.js";
 export { ByteWriter } from "./codec/byte-writer.js";
+// For users: encodings.
+export { jsonCodec } from "./codec/json.js";
+export type { JsonValue } from "./codec/json-format.js";
 export {
   type QemuReadOptions,
   type QemuWriteOptions,
@@ -14,7 +17,6 @@ export {
   writeQemuState,
 } from "./codec/qemu.js";
 export type { QemuFdReader, QemuFdWriter } from "./codec/qemu-format.js";
-// For users: encodings.
 // For implementers of fields, codecs and streams.
 export type {
   Codec,

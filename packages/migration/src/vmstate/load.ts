@@ -52,7 +52,7 @@ function loadMembers(
     place.enter(name);
     const silent = "silent" in field;
     if (callHook(source.place, "exists", () => field.exists?.(state, version) ?? true)) {
-      source.member(field.streamName ?? name);
+      source.member(name, field.streamName);
       const value = field.load(source, { state, version, local: local[name] });
       if (!silent) state[name] = value;
     } else if (!silent) {

@@ -45,7 +45,7 @@ function saveMembers(
   for (const [name, field] of Object.entries(descriptor.fields)) {
     place.enter(name);
     if (callHook(sink.place, "exists", () => field.exists?.(state, version) ?? true)) {
-      sink.member(field.streamName ?? name);
+      sink.member(name, field.streamName);
       field.save(sink, state[name] as never, { state, version });
     }
     place.leave();

@@ -1,21 +1,11 @@
 import { describe, expect, it } from "@jest/globals";
 import fc from "fast-check";
+import { rounds } from "../../../../../test/rounds.js";
 import { FIELD_CASES } from "../../../test/field-cases.js";
-import { VmstateError } from "../error.js";
+import { decodeOrRefuse } from "../../../test/hostile.js";
 import { qemuCodec } from "./qemu.js";
 
-const numRuns = Number(process.env.BATON_ROUNDS ?? 60);
-
-/** The state in the bytes, or undefined where they are refused as they must be: by a typed error that names a place. */
-function decodeOrRefuse(load: () => object): object | undefined {
-  try {
-    return load();
-  } catch (error) {
-    if (!(error instanceof VmstateError)) throw error;
-    expect(error.path).not.toBe("");
-    return undefined;
-  }
-}
+const numRuns = rounds({ quick: 40, full: 4000 });
 
 const SUBSECTION_NAMES = /item\/note|deep\//;
 

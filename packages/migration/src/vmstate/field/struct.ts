@@ -1,4 +1,5 @@
 import type { Vmstate } from "../descriptor.js";
+import { descriptorError } from "../descriptor-error.js";
 import type { Field } from "../field.js";
 import { callHook } from "../hook.js";
 import { loadState } from "../load.js";
@@ -7,9 +8,12 @@ import { minimumBytesOf } from "./minimum.js";
 
 /**
  * A state within a state: its fields, then its subsections. It is saved and loaded as `version`, its descriptor's own
- * unless given: streams carry no version for it. QEMU: `VMSTATE_STRUCT`, `VMSTATE_VSTRUCT`.
+ * unless given: streams carry no version for it. Throws `VMSTATE_DESCRIPTOR` for one that it does not read. QEMU: `VMSTATE_STRUCT`, `VMSTATE_VSTRUCT`.
  */
 export function struct<S>(descriptor: Vmstate<S>, version: number = descriptor.version): Field<S> {
+  if (!(version >= descriptor.minimumVersion && version <= descriptor.version)) {
+    throw descriptorError("struct", `${descriptor.name} has no version ${version}`);
+  }
   return {
     type: version === descriptor.version ? "struct" : "vstruct",
     minimumBytes: minimumBytesOf(descriptor, version),
