@@ -28,6 +28,12 @@ describe("a descriptor is refused", () => {
     for (const version of [0, 2, Number.NaN]) expect(() => struct(sub("a"), version)).toThrow("a has no version");
   });
 
+  it("with two rules for the existence of a field", () => {
+    const always = existsIf([], () => true, u8, 0);
+    expect(() => since(1, always, 0)).toThrow("a rule for its existence already");
+    expect(() => existsIf([], () => true, since(1, u8, 0), 0)).toThrow("a rule for its existence already");
+  });
+
   it("with members that JavaScript would put elsewhere", () => {
     for (const name of ["0", "12x", "", "__proto__", "$version"]) {
       expect(() => vmstate({ name: "a", version: 1, fields: { b: u8, [name]: u8 } })).toThrow("a member's name");

@@ -1,3 +1,4 @@
+import { descriptorError } from "../descriptor-error.js";
 import type { Field } from "../field.js";
 
 /**
@@ -5,6 +6,7 @@ import type { Field } from "../field.js";
  * QEMU: the `_V` forms of field macros.
  */
 export function since<T, N>(version: number, field: Field<T, N>, fallback: T): Field<T, N> {
+  checkUnconditional("since", field);
   return {
     ...field,
     since: version,
@@ -24,10 +26,17 @@ export function existsIf<T, N, S>(
   field: Field<T, N>,
   fallback: T,
 ): Field<T, N & S> {
+  checkUnconditional("existsIf", field);
   return {
     ...(field as Field<T, N & S>),
     reads: [...(field.reads ?? []), ...reads],
     exists: (state, version) => exists(state as S, version),
     fallback: () => structuredClone(fallback),
   };
+}
+
+/** One rule decides: a second one would silently replace the first. */
+function checkUnconditional(what: string, field: Field<unknown, never>): void {
+  if (field.exists)
+    throw descriptorError(what, "the field has a rule for its existence already; put both into existsIf");
 }
