@@ -5,8 +5,11 @@ import { type IncomingState, VirtualMachine } from "./virtual-machine.js";
 export interface CreateVmOptions {
   /** Abort undoes what was half made; the call then rejects with the signal's reason. */
   readonly signal?: AbortSignal;
-  /** A state to go on from, over RAM given as `memory.block`, instead of booting. */
-  readonly incoming?: IncomingState;
+  /**
+   * A state to go on from, over RAM given as `memory.block`, instead of booting; `later` for a VM that waits, `inmigrate`,
+   * for a guest from elsewhere.
+   */
+  readonly incoming?: IncomingState | "later";
 }
 
 /**

@@ -13,7 +13,7 @@ import { ConsolePort } from "./backend/chardev/console.js";
 import type { SerialDevice, VmConfig } from "./config.js";
 import { type ShutdownCause, type TimedVmEvent, type VmEvent, VmEvents } from "./events.js";
 import type { PlugOptions } from "./machine/hotplug-slots.js";
-import { Machine } from "./machine/machine.js";
+import { type ClockMode, Machine } from "./machine/machine.js";
 import type { MachineState } from "./machine/state.js";
 import { pressPowerButton } from "./platform/acpi-ged.js";
 import { isPluggable, needsReset, type RunState, RunStateMachine } from "./run-state.js";
@@ -31,9 +31,21 @@ export interface VmOutcome {
 /** A state to go on from, instead of booting. */
 export interface IncomingState {
   readonly state: MachineState;
-  readonly clock?: "advance" | "freeze";
+  readonly clock?: ClockMode;
   /** The run state to begin in: `paused` unless said otherwise. */
   readonly runState?: RunState;
+}
+
+/** A stopped guest on its way to another machine. */
+export interface DepartingGuest {
+  readonly state: MachineState;
+  /** What it was in when it was stopped: the other side goes on from there. */
+  readonly runState: RunState;
+}
+
+/** A guest that has come from another machine; its RAM is in place. */
+export interface ArrivingGuest extends DepartingGuest {
+  readonly clock?: ClockMode;
 }
 
 /**
@@ -54,6 +66,10 @@ export class VirtualMachine {
   #resetRequested = false;
   /** How much of what the guest or a device asks for has not begun. */
   #waitingInBackground = 0;
+  /** Ends a move of the guest that is under way. */
+  #move: AbortController | undefined;
+  /** Whether a guest that arrives runs if it ran before. */
+  #autostart = true;
   #closing: Promise<void> | undefined;
 
   private constructor(config: VmConfig, machine: Machine, console: ConsolePort | undefined, initial: RunState) {
@@ -76,7 +92,7 @@ export class VirtualMachine {
   /** Makes a VM that has not run yet. Users call `createVm`. */
   static async create(
     config: VmConfig,
-    options: { readonly signal?: AbortSignal; readonly incoming?: IncomingState } = {},
+    options: { readonly signal?: AbortSignal; readonly incoming?: IncomingState | "later" } = {},
   ): Promise<VirtualMachine> {
     throwIfAborted(options.signal);
     const serial = config.devices?.filter((device): device is SerialDevice => device.kind === "serial") ?? [];
@@ -88,7 +104,8 @@ export class VirtualMachine {
         config,
         uart: port?.uart ?? null,
         ...(signal && { signal }),
-        ...(incoming && { state: incoming.state, clock: incoming.clock ?? "advance" }),
+        ...(incoming === "later" && { state: incoming }),
+        ...(typeof incoming === "object" && { state: incoming.state, clock: incoming.clock ?? "advance" }),
       });
       try {
         await port?.attach(machine);
@@ -96,7 +113,8 @@ export class VirtualMachine {
         await machine.close();
         throw error;
       }
-      return new VirtualMachine(config, machine, port, incoming ? (incoming.runState ?? "paused") : "prelaunch");
+      const restored = typeof incoming === "object" ? (incoming.runState ?? "paused") : "prelaunch";
+      return new VirtualMachine(config, machine, port, incoming === "later" ? "inmigrate" : restored);
     } catch (error) {
       await port?.close();
       throw error;
@@ -138,8 +156,17 @@ export class VirtualMachine {
     await this.resume(options);
   }
 
-  /** Lets the guest run on. Fails with `RESET_REQUIRED` after a crash or shutdown; does nothing while it runs. */
-  resume(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+  /**
+   * Lets the guest run on; does nothing while it runs, and has one that is awaited run when it has come. Errors:
+   * `RESET_REQUIRED` after a crash or shutdown, `MIGRATION_STATE` while it is being moved, `IMAGE_LOCKED` where another
+   * VM has a disk by now.
+   */
+  async resume(options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    if (this.#run.state === "inmigrate") {
+      this.#autostart = true;
+      return;
+    }
+    if (this.#run.state === "finish-migrate") throw new BatonError("MIGRATION_STATE", "Migration is not finalized yet");
     return this.#serialised(options.signal, async () => {
       if (this.#run.state === "running") return;
       if (needsReset(this.#run.state)) {
@@ -155,7 +182,11 @@ export class VirtualMachine {
    * Stops all vCPUs. Does nothing unless the guest runs. Fails with `PAUSE_TIMEOUT` where the embedder's own device does
    * not answer an access in time; the guest then runs on.
    */
-  pause(options: PauseOptions = {}): Promise<void> {
+  async pause(options: PauseOptions = {}): Promise<void> {
+    if (this.#run.state === "inmigrate") {
+      this.#autostart = false;
+      return;
+    }
     return this.#serialised(options.signal, async () => {
       if (this.#run.state !== "running") return;
       await this.#halt(options);
@@ -198,6 +229,7 @@ export class VirtualMachine {
 
   /** Ends the guest from outside, as a pulled plug; the VM stays open for inspection until {@link close}. */
   shutdown(reason: ShutdownCause): Promise<void> {
+    this.#move?.abort(new BatonError("MIGRATION_CANCELLED", "The VM is shut down while its guest is moved"));
     return this.#serialised(undefined, () => this.#shutdown(false, reason, { reason: "shutdown", cause: reason }));
   }
 
@@ -262,10 +294,64 @@ export class VirtualMachine {
   }
 
   /**
+   * Stops the guest and has `work` carry it away: its state, while all of RAM lies still. Then it is `postmigrate`, and
+   * its disks are for the other side; {@link resume} takes them back. Where `work` fails or is aborted, the guest is
+   * what it was before. Errors: `MIGRATION_STATE`, `PAUSE_TIMEOUT`, those of `work`.
+   */
+  depart<T>(
+    work: (guest: DepartingGuest, signal: AbortSignal) => Promise<T>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<T> {
+    return this.#moving(options.signal, async (signal) => {
+      const before = this.#run.state;
+      if (before === "postmigrate") {
+        throw new BatonError("MIGRATION_STATE", "Can't migrate the vm that was paused due to previous migration");
+      }
+      if (!this.#run.allows("finish-migrate")) {
+        throw new BatonError("MIGRATION_STATE", `A VM that is '${before}' cannot be migrated`);
+      }
+      if (before === "running") {
+        await this.#halt({ signal });
+        for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
+      }
+      this.#run.enter("finish-migrate");
+      if (before === "running") this.#events.emit({ type: "stop" });
+      try {
+        const state = await this.#machine.saveState();
+        this.#machine.virtio.inactivate();
+        const result = await work({ state, runState: before }, signal);
+        this.#run.enter("postmigrate");
+        return result;
+      } catch (error) {
+        await this.#stay(before);
+        throw error;
+      }
+    });
+  }
+
+  /**
+   * Has `work` bring a guest, whose RAM it fills, to a VM that was made to await one. The guest runs if it ran before, but
+   * for a {@link pause} meanwhile. After an error the VM is of no more use.
+   */
+  arrive(
+    work: (signal: AbortSignal) => Promise<ArrivingGuest>,
+    options: { readonly signal?: AbortSignal } = {},
+  ): Promise<void> {
+    return this.#moving(options.signal, async (signal) => {
+      if (this.#run.state !== "inmigrate") throw new BatonError("MIGRATION_STATE", "This VM awaits no guest");
+      const { state, runState, clock } = await work(signal);
+      await this.#machine.load(state, clock);
+      if (runState === "running" && this.#autostart) await this.#enterRunning();
+      else this.#run.enter(runState === "running" || !this.#run.allows(runState) ? "paused" : runState);
+    });
+  }
+
+  /**
    * Ends the guest and gives everything back. May be called again. With `handedOver`, another VM goes on with the state
    * of this one: what that has is left alone (sockets stay in the file system, connections and locks stay).
    */
   close(options: { readonly handedOver?: boolean } = {}): Promise<void> {
+    this.#move?.abort(new BatonError("VM_CLOSED", "The VM has been closed"));
     this.#closing ??= (async () => {
       await this.#last.catch(() => {});
       await this.#machine.vcpus.close();
@@ -297,9 +383,35 @@ export class VirtualMachine {
   }
 
   async #enterRunning(): Promise<void> {
+    this.#machine.virtio.activate();
     this.#run.enter("running");
     this.#events.emit({ type: "resume" });
     await this.#machine.resume();
+  }
+
+  /** Back to what the guest was in before its move failed; `paused` where it cannot run because of its disks. */
+  async #stay(before: RunState): Promise<void> {
+    if (before !== "running") {
+      this.#run.enter(before);
+      return;
+    }
+    try {
+      await this.#enterRunning();
+    } catch {
+      this.#run.enter("paused");
+    }
+  }
+
+  #moving<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
+    return this.#serialised(signal, async () => {
+      const move = new AbortController();
+      this.#move = move;
+      try {
+        return await work(signal === undefined ? move.signal : AbortSignal.any([signal, move.signal]));
+      } finally {
+        this.#move = undefined;
+      }
+    });
   }
 
   #serialised<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {

@@ -41,15 +41,18 @@ import { type VirtioSlot, virtioCmdline } from "./virtio-slots.js";
 const MAX_MEMORY_MIB = 4 * 1024 * 1024;
 const MAX_VCPUS = 254;
 
+/** How a guest's clocks go on in another machine: the time in between counts, or does not. */
+export type ClockMode = "advance" | "freeze";
+
 /** What a machine needs beside its configuration. */
 export interface MachineOptions {
   readonly config: VmConfig;
   /** Whether the guest has a serial port, and how its back end is woken. */
   readonly uart: { readonly policy: "wait" | "drop"; readonly outputFd: number; readonly inputFd: number } | null;
-  /** The state to go on from; without it the kernel is booted. */
-  readonly state?: MachineState;
+  /** The state to go on from, or `later` where {@link Machine.load} will bring it; without it the kernel is booted. */
+  readonly state?: MachineState | "later";
   /** How the guest's clocks go on after {@link state}: `advance` (default) counts the time in between. */
-  readonly clock?: "advance" | "freeze";
+  readonly clock?: ClockMode;
   readonly signal?: AbortSignal;
 }
 
@@ -139,15 +142,13 @@ export class Machine {
         ...(config.slots && { slots: config.slots }),
         cmdline: config.boot.cmdline ?? "",
         ...(config.openOrFind && { openOrFind: config.openOrFind }),
-        ...(options.state && { incoming: options.state.devices.virtio }),
+        ...(options.state && { incoming: options.state === "later" ? "later" : options.state.devices.virtio }),
         onEvent: (device, event) => listeners.onVirtioEvent(device, event),
         onFailed: (error) => listeners.onFailed(error),
       });
       undo.push(() => virtio.close());
-      if (options.state !== undefined) {
-        restore(vm, platform, options.state, options.clock ?? "advance");
-        await virtio.load(options.state.devices.virtio);
-      } else boot(vm, memory, config, { topology, serial: options.uart !== null, virtio: virtio.slots });
+      if (options.state === undefined)
+        boot(vm, memory, config, { topology, serial: options.uart !== null, virtio: virtio.slots });
       const vcpus = await VcpuGroup.start(vm, bus, memory);
       undo.push(() => vcpus.close());
       options.signal?.throwIfAborted();
@@ -163,7 +164,7 @@ export class Machine {
         virtio,
         listeners,
       });
-      if (options.state !== undefined) machine.uart().load(options.state.devices.uart);
+      if (options.state !== undefined && options.state !== "later") await machine.load(options.state, options.clock);
       return machine;
     } catch (error) {
       for (const step of undo.reverse()) await step();
@@ -203,8 +204,19 @@ export class Machine {
     };
   }
 
-  /** Lets the devices and then the vCPUs run. */
+  /**
+   * Goes on from a state, over RAM that has been filled, before the first instruction; only where {@link MachineOptions.state}
+   * said that one was to come. What fails leaves a machine that must not run.
+   */
+  async load(state: MachineState, clock: ClockMode = "advance"): Promise<void> {
+    restore(this.vm, this.platform, state, clock);
+    await this.virtio.load(state.devices.virtio);
+    this.uart().load(state.devices.uart);
+  }
+
+  /** Lets the devices and then the vCPUs run. Throws `IMAGE_LOCKED`, and nothing runs, where another machine has a disk. */
   async resume(): Promise<void> {
+    this.virtio.activate();
     await this.virtio.resume();
     this.vcpus.resume();
   }
@@ -352,7 +364,7 @@ function readImage(source: string | Uint8Array, what: "kernel" | "initrd"): { na
   }
 }
 
-function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: "advance" | "freeze"): void {
+function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: ClockMode): void {
   if (state.vcpus.length !== vm.vcpus.length) {
     throw new BatonError(
       "STATE_MISMATCH",

@@ -34,8 +34,8 @@ export interface VirtioDevicesOptions {
   readonly cmdline: string;
   /** Where descriptors come from; opened unless given. */
   readonly openOrFind?: OpenOrFind;
-  /** The states that are going to be loaded. */
-  readonly incoming?: readonly NamedVirtioState[];
+  /** The states that are going to be loaded; `later` where they are not known yet. */
+  readonly incoming?: readonly NamedVirtioState[] | "later";
   readonly onEvent: (device: string, event: VirtioEvent) => void;
   readonly onFailed: (error: BatonError) => void;
 }
@@ -73,7 +73,8 @@ export class VirtioDevices {
     const iothreads = new Map<string, DeviceThread>();
     let shared: DeviceThread | undefined;
     try {
-      const places = placeDevices(options.descriptions, options.slots, options.incoming);
+      const states = options.incoming === "later" ? undefined : options.incoming;
+      const places = placeDevices(options.descriptions, options.slots, states);
       for (const { id, polling } of options.iothreads) {
         if (iothreads.has(id)) throw new BatonError("DUPLICATE_ID", `There are two iothreads '${id}'`);
         iothreads.set(id, await DeviceThread.start({ polling: polling ?? { maxNs: DEFAULT_POLL_MAX_NS } }));
@@ -147,6 +148,26 @@ export class VirtioDevices {
     }
     this.#quiesced = true;
     await Promise.all(this.#all.map((device, i) => device.load((states[i] as NamedVirtioState).state)));
+  }
+
+  /** Has all devices take what only one machine may have; all do, or none. Throws `IMAGE_LOCKED`. */
+  activate(): void {
+    const active: VirtioMmioDevice[] = [];
+    try {
+      for (const device of this.#all) {
+        if (device.active) continue;
+        device.activate();
+        active.push(device);
+      }
+    } catch (error) {
+      for (const device of active) device.inactivate();
+      throw error;
+    }
+  }
+
+  /** Has the quiesced devices give that to another machine. */
+  inactivate(): void {
+    for (const device of this.#all) device.inactivate();
   }
 
   /** Goes on after a quiesce or load. */

@@ -82,9 +82,10 @@ export function virtioBlk(options: VirtioBlkOptions): VirtioDeviceDescription {
     ...(options.iothread !== undefined && { iothread: options.iothread }),
     ...(options.rings && { rings: options.rings }),
     factory: "createBlkDevice",
-    open(openOrFind) {
+    open(openOrFind, { incoming }) {
       const { readOnly = false, direct = false, shared = false } = options;
-      const { image, fds } = openImageFiles({ ...options, readOnly, direct, shared }, openOrFind);
+      const files = { ...options, readOnly, direct, shared };
+      const { image, fds, locks } = openImageFiles(files, openOrFind, incoming);
       const device: BlkDeviceOptions = {
         image,
         path: options.path,
@@ -101,6 +102,8 @@ export function virtioBlk(options: VirtioBlkOptions): VirtioDeviceDescription {
       };
       return {
         options: device,
+        activate: () => locks.take(),
+        inactivate: () => locks.giveUp(),
         close: () => {
           for (const fd of fds) fd.close();
         },

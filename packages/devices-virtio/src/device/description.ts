@@ -12,6 +12,13 @@ export interface OpenedDevice {
   /** The options of the device's factory: structured-clonable, with descriptors by number. */
   readonly options: unknown;
   /**
+   * Takes what only one machine may have at a time, such as a lock: called before the device works, where that was left
+   * out because a state was to come, and after {@link OpenedDevice.inactivate}. What it throws keeps the guest from running.
+   */
+  activate?(): void;
+  /** Gives that to another machine, which goes on with the state of the quiesced device; makes durable what was written. */
+  inactivate?(): void;
+  /**
    * Releases what was opened; called once, when the device no longer uses it. What was handed over is only closed:
    * nothing is removed, unlocked or ended that another machine goes on with.
    */

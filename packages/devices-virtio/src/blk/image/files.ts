@@ -11,9 +11,9 @@ import {
   S_IFBLK,
   S_IFMT,
   S_IFREG,
-  setOfdLock,
 } from "@baton/linux";
 import type { OpenOrFind } from "../../device/description.js";
+import { ImageLocks } from "./locks.js";
 import type { ImageOptions } from "./open.js";
 import { readOverlayHeader, writeOverlayHeader } from "./overlay-format.js";
 import type { Aio } from "./ring.js";
@@ -36,44 +36,49 @@ export interface ImageFiles {
 export interface OpenedImage {
   readonly image: ImageOptions;
   readonly fds: readonly Fd[];
+  readonly locks: ImageLocks;
 }
 
-/** Opens and locks a disk's files. Throws `IMAGE_OPEN`, `IMAGE_LOCKED`, `OVERLAY_FORMAT`, `OVERLAY_BASE`. */
-export function openImageFiles(files: ImageFiles, openOrFind: OpenOrFind): OpenedImage {
-  const fds: Fd[] = [];
-  const keep = (fd: Fd): Fd => {
-    fds.push(fd);
-    return fd;
-  };
+/** What the opening of a disk's files collects. */
+interface Opening {
+  readonly openOrFind: OpenOrFind;
+  readonly fds: Fd[];
+  readonly locks: ImageLocks;
+}
+
+/** Opens a disk's files and locks them, unless that is for `later`. Throws `IMAGE_OPEN`, `IMAGE_LOCKED`, `OVERLAY_FORMAT`, `OVERLAY_BASE`. */
+export function openImageFiles(files: ImageFiles, openOrFind: OpenOrFind, later = false): OpenedImage {
+  const opening: Opening = { openOrFind, fds: [], locks: new ImageLocks(files.id, later) };
+  const { fds, locks } = opening;
   try {
-    const image = files.overlay === undefined ? openRaw(files, openOrFind, keep) : openOverlay(files, openOrFind, keep);
-    return { image, fds };
+    const image = files.overlay === undefined ? openRaw(files, opening) : openOverlay(files, opening);
+    return { image, fds, locks };
   } catch (error) {
     for (const fd of fds) fd.close();
     throw error;
   }
 }
 
-function openRaw(files: ImageFiles, openOrFind: OpenOrFind, keep: (fd: Fd) => Fd): ImageOptions {
+function openRaw(files: ImageFiles, opening: Opening): ImageOptions {
   const { id, path, readOnly, direct, shared } = files;
   const access = readOnly ? O_RDONLY : O_RDWR;
-  const lock = shared ? undefined : readOnly ? "read" : "write";
-  const fd = keep(openOrFind("image", id, () => openLocked(id, path, access | (direct ? O_DIRECT : 0), lock)));
+  const fd = openFile(opening, "image", id, path, access | (direct ? O_DIRECT : 0));
+  if (!shared) opening.locks.add(fd, path, readOnly ? "read" : "write");
   const type = fstat(fd).mode & S_IFMT;
   if (type !== S_IFREG && type !== S_IFBLK) {
     throw new BatonError("IMAGE_OPEN", `${id}: ${path} is neither a file nor a block device`);
   }
-  const bufferedFd = direct
-    ? keep(openOrFind("image-buffered", id, () => openLocked(id, path, access, undefined))).raw
-    : -1;
+  const bufferedFd = direct ? openFile(opening, "image-buffered", id, path, access).raw : -1;
   return { kind: "raw", fd: fd.raw, bufferedFd, aio: files.aio ?? (direct ? "prefer-io_uring" : "threads") };
 }
 
-function openOverlay(files: ImageFiles, openOrFind: OpenOrFind, keep: (fd: Fd) => Fd): ImageOptions {
+function openOverlay(files: ImageFiles, opening: Opening): ImageOptions {
   const { id, path } = files;
   const overlay = files.overlay as string;
-  const base = keep(openOrFind("base", id, () => openLocked(id, path, O_RDONLY, "read")));
-  const fd = keep(openOrFind("image", id, () => openLocked(id, overlay, O_RDWR | O_CREAT, "write")));
+  const base = openFile(opening, "base", id, path, O_RDONLY);
+  opening.locks.add(base, path, "read");
+  const fd = openFile(opening, "image", id, overlay, O_RDWR | O_CREAT);
+  opening.locks.add(fd, overlay, "write");
   const status = fstat(base);
   const baseSize = Math.floor(Number(status.size) / 512) * 512;
   const baseChanged = status.mtimeNs;
@@ -87,23 +92,18 @@ function openOverlay(files: ImageFiles, openOrFind: OpenOrFind, keep: (fd: Fd) =
   return { kind: "overlay", fd: fd.raw, path: overlay, baseFd: base.raw };
 }
 
-/** Opens an image file and locks it: shared for reading, exclusive for writing. The lock lives as long as the open file. */
-function openLocked(id: string, path: string, flags: number, lock: "read" | "write" | undefined): Fd {
-  let fd: Fd;
-  try {
-    fd = open(path, flags | O_CLOEXEC, 0o600);
-  } catch (error) {
-    const direct = (flags & O_DIRECT) !== 0 && BatonError.is(error) && error.errnoName === "EINVAL";
-    throw new BatonError("IMAGE_OPEN", `${id}: ${BatonError.from(error, "IMAGE_OPEN").message}`, {
-      cause: error,
-      ...(direct && { hint: "This file system has no direct I/O: set direct to off" }),
-    });
-  }
-  if (lock === undefined || setOfdLock(fd, { type: lock })) return fd;
-  fd.close();
-  const use = lock === "read" ? "is being written" : "is in use";
-  throw new BatonError("IMAGE_LOCKED", `${id}: the image ${path} ${use} by another virtual machine or device`, {
-    hint: "Stop the other one, or open it read-only in both",
-    details: { path },
+function openFile({ openOrFind, fds }: Opening, name: string, id: string, path: string, flags: number): Fd {
+  const fd = openOrFind(name, id, () => {
+    try {
+      return open(path, flags | O_CLOEXEC, 0o600);
+    } catch (error) {
+      const direct = (flags & O_DIRECT) !== 0 && BatonError.is(error) && error.errnoName === "EINVAL";
+      throw new BatonError("IMAGE_OPEN", `${id}: ${BatonError.from(error, "IMAGE_OPEN").message}`, {
+        cause: error,
+        ...(direct && { hint: "This file system has no direct I/O: set direct to off" }),
+      });
+    }
   });
+  fds.push(fd);
+  return fd;
 }

@@ -56,6 +56,7 @@ export class VirtioMmioDevice {
   readonly #doorbells: readonly Ioeventfd[];
   readonly #fds: readonly Fd[];
   #wired = false;
+  #active: boolean;
   #closing: Promise<void> | undefined;
 
   private constructor(
@@ -79,6 +80,7 @@ export class VirtioMmioDevice {
     this.#shared = parts.shared;
     this.#facts = parts.facts;
     this.#opened = parts.opened;
+    this.#active = !parts.facts.incoming;
     this.#fds = [parts.interrupt, ...parts.doorbells];
     this.#irqfd = { gsi: options.gsi, eventfd: parts.interrupt };
     this.#doorbells = parts.doorbells.map((fd, queue) => ({
@@ -193,6 +195,28 @@ export class VirtioMmioDevice {
     await this.#service.call("load", state);
   }
 
+  /** Whether it has what only one machine may have at a time. */
+  get active(): boolean {
+    return this.#active;
+  }
+
+  /**
+   * Takes what only one machine may have at a time, unless it has it: where a state was to come, before {@link resume}, and
+   * after {@link inactivate}. Throws `IMAGE_LOCKED` where another has it.
+   */
+  activate(): void {
+    if (this.#active) return;
+    this.#opened.activate?.();
+    this.#active = true;
+  }
+
+  /** Gives that to another machine, which is to go on with the state that {@link save} gave. */
+  inactivate(): void {
+    if (!this.#active) return;
+    this.#opened.inactivate?.();
+    this.#active = false;
+  }
+
   /** Goes on after {@link quiesce} or {@link load}: every queue counts as kicked, and a lost interrupt comes again. */
   async resume(): Promise<void> {
     this.#wire();
@@ -225,6 +249,7 @@ export class VirtioMmioDevice {
     }
     const former = this.#opened;
     this.#opened = opened;
+    this.#active = true;
     this.#description = description;
     await former.close(false);
   }
