@@ -1,5 +1,6 @@
 import type { Sink, Source } from "./codec.js";
 import type { VmstateDescriptor } from "./descriptor.js";
+import type { Count } from "./field/count.js";
 
 declare const NEEDS: unique symbol;
 
@@ -36,6 +37,14 @@ export interface Field<T, Needs = unknown> {
   readonly struct?: VmstateDescriptor;
   /** Whether a struct of {@link Field.struct} is the last thing that the field writes. */
   readonly endsWithStruct?: boolean;
+  /** What each of several values is carried by; for a tree, the values of its nodes. */
+  readonly element?: Field<unknown, never>;
+  /** What the keys of a tree are carried by. */
+  readonly key?: Field<unknown, never>;
+  /** How many elements, bytes or bits there are, where the descriptor says so. */
+  readonly count?: Count;
+  /** Whether elements may be absent. */
+  readonly nullable?: boolean;
   /** The members that it reads: they must stand before it. */
   readonly reads?: readonly string[];
   /** The version of the struct that it came with, where that alone decides. */

@@ -50,6 +50,8 @@ export function localElement(scope: LoadScope, index: number): unknown {
 /** What a field of counted elements takes over from them. */
 export function elementsOf(count: Count, element: Field<unknown, never>) {
   return {
+    element,
+    count,
     ...(element.struct ? { struct: element.struct, endsWithStruct: element.endsWithStruct ?? false } : {}),
     reads: [...countReads(count), ...(element.reads ?? [])],
   };

@@ -11,6 +11,7 @@ export function bitmap<const C extends Count>(bits: C): Field<BigUint64Array, Co
   return {
     type: "bitmap",
     minimumBytes: typeof bits === "number" ? Math.ceil(bits / WORD_BITS) * 8 : 0,
+    count: bits,
     reads: countReads(bits),
     save(sink, value, scope) {
       const total = saveCount(bits, scope, sink);

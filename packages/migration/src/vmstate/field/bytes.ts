@@ -9,6 +9,7 @@ export function buffer<const C extends Count>(length: C): Field<Uint8Array, Coun
   return {
     type: "buffer",
     minimumBytes: typeof length === "number" ? length : 0,
+    count: length,
     reads: countReads(length),
     save(sink, value, scope) {
       const bytes = saveCount(length, scope, sink);
@@ -29,6 +30,7 @@ export function unused(length: number): SilentField {
   return {
     type: "unused_buffer",
     minimumBytes: length,
+    count: length,
     silent: true,
     save: (sink) => sink.unused(length),
     load(source) {

@@ -16,6 +16,7 @@ function marked<T, N>(type: string, element: Field<T, N>): Field<T[], N> {
   return {
     type,
     minimumBytes: 1,
+    element,
     ...(element.struct ? { struct: element.struct } : {}),
     reads: element.reads ?? [],
     save(sink, value, scope) {

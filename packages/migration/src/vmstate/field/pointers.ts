@@ -15,6 +15,7 @@ export function pointers<const C extends Count, T, N>(
   const minimumBytes = Math.min(element.minimumBytes, 1);
   return {
     ...elementsOf(count, element),
+    nullable: true,
     type: element.type,
     minimumBytes: typeof count === "number" ? count * minimumBytes : 0,
     save(sink, value, scope) {

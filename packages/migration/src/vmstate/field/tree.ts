@@ -17,6 +17,8 @@ export function tree<K, V, N, M>(key: Field<K, N>, value: Field<V, M>): Field<Tr
   return {
     type: "gtree",
     minimumBytes: 5,
+    key,
+    element: value,
     reads: [...(key.reads ?? []), ...(value.reads ?? [])],
     save(sink, entries, scope) {
       if (!Array.isArray(entries)) throw sink.place.error("VMSTATE_VALUE", "is no array of entries");
