@@ -35,6 +35,8 @@ export interface Field<T, Needs = unknown> {
   readonly streamName?: string;
   /** The struct in it, if any. */
   readonly struct?: VmstateDescriptor;
+  /** The version that it is always written and read as, where that is not the descriptor's own. */
+  readonly structVersion?: number;
   /** Whether a struct of {@link Field.struct} is the last thing that the field writes. */
   readonly endsWithStruct?: boolean;
   /** What each of several values is carried by; for a tree, the values of its nodes. */

@@ -61,3 +61,12 @@ export { type LoadStateOptions, loadState } from "./load.js";
 export { Place } from "./place.js";
 export { PRIORITY } from "./priority.js";
 export { isNeeded, saveState } from "./save.js";
+// For users: what programs of different versions understand of each other.
+export {
+  type DescriptorSchema,
+  type FieldSchema,
+  type SectionSchema,
+  type VmstateSchema,
+  vmstateSchema,
+} from "./schema.js";
+export { type SchemaBreak, schemaBreaks } from "./schema-check.js";

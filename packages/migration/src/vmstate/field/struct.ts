@@ -18,6 +18,7 @@ export function struct<S>(descriptor: Vmstate<S>, version: number = descriptor.v
     type: version === descriptor.version ? "struct" : "vstruct",
     minimumBytes: minimumBytesOf(descriptor, version),
     struct: descriptor,
+    ...(version !== descriptor.version && { structVersion: version }),
     endsWithStruct: true,
     save: (sink, value) => saveState(sink, descriptor, value, version),
     load: (source, scope) => loadState(source, descriptor, { version, local: scope.local }) as S,
