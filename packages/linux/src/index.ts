@@ -386,6 +386,7 @@ export {
   kill,
   schedGetaffinity,
   schedSetaffinity,
+  schedYield,
   setDumpable,
   setParentDeathSignal,
   setThreadName,

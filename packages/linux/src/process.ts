@@ -14,6 +14,11 @@ export function gettid(): number {
   return libc<() => number>("int gettid()")();
 }
 
+/** Lets another thread run that waits for this processor, if there is one. sched_yield(2). */
+export function schedYield(): void {
+  libc<() => number>("int sched_yield()")();
+}
+
 /** The id of the parent process; 1 or that of a subreaper after the parent's death. getppid(2). */
 export function getppid(): number {
   return libc<() => number>("int getppid()")();

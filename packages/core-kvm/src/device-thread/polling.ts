@@ -1,3 +1,4 @@
+import { schedYield } from "@baton/linux";
 import type { Poller, PollingOptions } from "./service.js";
 
 /** How the first polling time compares to what it grows to. */
@@ -8,15 +9,17 @@ const DEFAULT_GROW = 2;
 export class Polling {
   readonly #options: PollingOptions;
   readonly #now: () => number;
+  readonly #yield: () => void;
   readonly #pollers = new Set<Poller>();
   #ns: number;
   /** When the last polling began, in ns. */
   #startedAt = 0;
 
-  /** `now` is the time in ns. */
-  constructor(options: PollingOptions, now = monotonicNs) {
+  /** `now` is the time in ns, `letOthersRun` gives the processor to a thread that waits for it. */
+  constructor(options: PollingOptions, now = monotonicNs, letOthersRun = schedYield) {
     this.#options = options;
     this.#now = now;
+    this.#yield = letOthersRun;
     this.#ns = Math.min(options.maxNs, FIRST_NS);
   }
 
@@ -30,8 +33,9 @@ export class Polling {
   }
 
   /**
-   * Polls until there was work, which it does, or the time is up; whether there was any. `interrupted` is looked at now
-   * and then: it ends the polling as if there had been work.
+   * Polls until there was work, which it does, or the time is up; whether there was any. `interrupted` is looked at after
+   * the first round and now and then: it ends the polling as if there had been work. Where it does not, threads that wait
+   * for the processor come first: what is polled for may be theirs to do.
    */
   run(interrupted: () => boolean): boolean {
     for (const poller of this.#pollers) poller.begin();
@@ -39,7 +43,7 @@ export class Polling {
     // At least one round, however busy the descriptors are.
     this.#startedAt = this.#now();
     const end = this.#startedAt + this.#ns;
-    let lookAgain = LOOKS;
+    let lookAgain = 1;
     for (;;) {
       for (const poller of this.#pollers) if (poller.poll()) worked = true;
       if (worked) return true;
@@ -47,6 +51,7 @@ export class Polling {
       lookAgain = LOOKS;
       if (interrupted()) return true;
       if (this.#now() >= end) break;
+      this.#yield();
     }
     for (const poller of this.#pollers) if (poller.end()) worked = true;
     return worked;
