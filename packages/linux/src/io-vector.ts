@@ -118,6 +118,13 @@ export class IoVector {
     return true;
   }
 
+  /** The pieces, in order. */
+  *pieces(): Generator<{ readonly address: number; readonly length: number }, void, undefined> {
+    for (let piece = 0; piece < this.#count; piece++) {
+      yield { address: this.#get(piece * HALVES + BASE), length: this.#get(piece * HALVES + LENGTH) };
+    }
+  }
+
   #putLength(piece: number, length: number): void {
     const at = piece * HALVES + LENGTH;
     this.#halves[at] = length;

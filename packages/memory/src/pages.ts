@@ -1,6 +1,20 @@
-import { BatonError, memcmp, seekData, seekHole, view } from "@baton/linux";
+import { BatonError, type FdLike, memcmp, seekData, seekHole, view } from "@baton/linux";
 import { PAGE_SIZE } from "./backend/backend.js";
-import type { RamBlock } from "./ram-block.js";
+
+/** What looking at pages needs of a block: a `RamBlock`, or what another thread was told of one. */
+export interface MappedRam {
+  /** For messages. */
+  readonly id: string;
+  /** Bytes. */
+  readonly size: bigint;
+  readonly hva: bigint;
+  readonly fd: FdLike;
+  /** Bytes into {@link MappedRam.fd} where it starts. */
+  readonly fdOffset: bigint;
+  /** Whether writes go to {@link MappedRam.fd}. */
+  readonly share: boolean;
+  readonly backend: { readonly kind: string };
+}
 
 /** A range within a block, in bytes. */
 export interface PageRange {
@@ -29,7 +43,7 @@ export function isZero(hva: bigint, firstWord: number, length: number): boolean 
   return firstWord === 0 && memcmp(hva, hva + 1n, length - 1) === 0;
 }
 
-function bounds(block: RamBlock, { offset = 0, length = Number(block.size) - offset }: RangeOptions): [number, number] {
+function bounds(block: MappedRam, { offset = 0, length = Number(block.size) - offset }: RangeOptions): [number, number] {
   const end = offset + length;
   if (offset % PAGE_SIZE || length % PAGE_SIZE || offset < 0 || length < 0 || end > Number(block.size)) {
     throw new BatonError(
@@ -44,7 +58,7 @@ function bounds(block: RamBlock, { offset = 0, length = Number(block.size) - off
  * The parts of a block that were ever touched, in ascending order: what lies between is zero, and reading it through
  * the mapping would allocate it. A private block, and a device, is one part. lseek(2) SEEK_DATA.
  */
-export function* dataRanges(block: RamBlock, options: RangeOptions = {}): Generator<PageRange, void, undefined> {
+export function* dataRanges(block: MappedRam, options: RangeOptions = {}): Generator<PageRange, void, undefined> {
   const [start, end] = bounds(block, options);
   if (!block.share || block.backend.kind === "dax") {
     if (end > start) yield { offset: start, length: end - start };
@@ -67,7 +81,7 @@ export function* dataRanges(block: RamBlock, options: RangeOptions = {}): Genera
  * The parts of a block that are not zero, in ascending order, merged where they touch. The guest should be stopped:
  * what it writes meanwhile may or may not be seen.
  */
-export function* nonZeroRanges(block: RamBlock, options: NonZeroOptions = {}): Generator<PageRange, void, undefined> {
+export function* nonZeroRanges(block: MappedRam, options: NonZeroOptions = {}): Generator<PageRange, void, undefined> {
   const { granularity = PAGE_SIZE } = options;
   if (granularity < PAGE_SIZE || Math.log2(granularity) % 1 !== 0) {
     throw new BatonError(
