@@ -1,4 +1,5 @@
 import type { Vmstate, VmstateDescriptor } from "./descriptor.js";
+import type { Field } from "./field.js";
 import type { Place } from "./place.js";
 
 /** Integers that are `number` in a state. */
@@ -29,9 +30,10 @@ export interface Sink {
   nullPointer(): void;
   /** An open file, by its number in this process. */
   fd(fd: number): void;
-  beginStruct(): void;
-  /** The member that follows: its name in the state, and in descriptions of streams where that differs. */
-  member(name: string, streamName?: string): void;
+  /** A state of this descriptor and version; without them, a pair that has no descriptor. */
+  beginStruct(descriptor?: VmstateDescriptor, version?: number): void;
+  /** The member that follows: its name in the state, and its field, which descriptions of streams tell of. */
+  member(name: string, field?: Field<unknown, never>): void;
   endStruct(): void;
   beginElements(framing: Framing, length: number): void;
   element(framing: Framing): void;

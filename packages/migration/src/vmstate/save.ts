@@ -41,11 +41,11 @@ function saveMembers(
   version: number,
 ): void {
   const { place } = sink;
-  sink.beginStruct();
+  sink.beginStruct(descriptor, version);
   for (const [name, field] of Object.entries(descriptor.fields)) {
     place.enter(name);
     if (callHook(sink.place, "exists", () => field.exists?.(state, version) ?? true)) {
-      sink.member(name, field.streamName);
+      sink.member(name, field);
       field.save(sink, state[name] as never, { state, version });
     }
     place.leave();

@@ -2,15 +2,19 @@
 export class ByteReader {
   readonly #bytes: Uint8Array;
   readonly #view: DataView;
+  readonly #base: number;
   #offset: number;
   #start: number;
+  #starved = false;
   /** Makes the error for bytes that are missing. */
   truncated: (needed: number, left: number) => Error = (needed, left) =>
     new RangeError(`${needed} bytes needed, ${left} left`);
 
-  constructor(bytes: Uint8Array, offset = 0) {
+  /** Starts at `offset`; `base` is where `bytes` start in what they are a part of, for {@link ByteReader.start}. */
+  constructor(bytes: Uint8Array, offset = 0, base = 0) {
     this.#bytes = bytes;
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    this.#base = base;
     this.#offset = offset;
     this.#start = offset;
   }
@@ -22,7 +26,12 @@ export class ByteReader {
 
   /** Where the item that was read last, or could not be read, starts. */
   get start(): number {
-    return this.#start;
+    return this.#base + this.#start;
+  }
+
+  /** Whether a {@link ByteReader.peek} asked for bytes that are not there: with more of them it may answer otherwise. */
+  get starved(): boolean {
+    return this.#starved;
   }
 
   /** Bytes that follow. */
@@ -66,7 +75,10 @@ export class ByteReader {
 
   /** `count` bytes from `ahead` bytes after the next item, without reading them; undefined when they are not there. */
   peek(ahead: number, count: number): Uint8Array | undefined {
-    if (ahead + count > this.left) return undefined;
+    if (ahead + count > this.left) {
+      this.#starved = true;
+      return undefined;
+    }
     const at = this.#offset + ahead;
     return this.#bytes.subarray(at, at + count);
   }
