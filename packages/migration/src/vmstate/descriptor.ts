@@ -45,7 +45,8 @@ type Flat<T> = { [K in keyof T]: T[K] };
 /** The type of a state of these fields and subsections. */
 export type StateOfFields<F extends Fields, B extends Subsections = Record<never, never>> = Flat<
   { -readonly [K in keyof F as F[K] extends { readonly silent: true } ? never : K]: ValueOf<F[K]> } & {
-    -readonly [K in keyof B]?: StateOf<B[K]> | undefined;
+    // Under `satisfies`, TypeScript infers an index signature where no subsections are given.
+    -readonly [K in keyof B as string extends K ? never : K]?: StateOf<B[K]> | undefined;
   }
 >;
 
