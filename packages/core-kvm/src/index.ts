@@ -51,6 +51,18 @@ export type { Irqfd } from "./interrupt/irqfd.js";
 export { assignIrqfd, deassignIrqfd } from "./interrupt/irqfd.js";
 export type { Msi } from "./interrupt/routing.js";
 export { GsiRouting, signalMsi } from "./interrupt/routing.js";
+// For those who carry states in streams.
+export {
+  type ChipsSections,
+  type ChipsState,
+  joinChips,
+  type OwnChipsSection,
+  ownChipsVmstate,
+  saveChips,
+} from "./interrupt/vmstate/chips.js";
+export { type I8254Section, i8254Vmstate } from "./interrupt/vmstate/i8254.js";
+export { type I8259Section, i8259Vmstate } from "./interrupt/vmstate/i8259.js";
+export { type IoapicSection, ioapicVmstate } from "./interrupt/vmstate/ioapic.js";
 export { Kvm } from "./kvm.js";
 export { Struct } from "./struct.js";
 export { threadPool } from "./thread-pool/thread-pool.js";
@@ -105,3 +117,16 @@ export {
 } from "./x86/state.js";
 export type { CpuPlace, CpuTopology } from "./x86/topology.js";
 export { cpuPlace, topologyBits } from "./x86/topology.js";
+export { type ApicSection, apicVmstate } from "./x86/vmstate/apic.js";
+export {
+  type ClockSections,
+  joinClock,
+  type KvmclockSection,
+  kvmclockVmstate,
+  type OwnClockSection,
+  ownClockVmstate,
+  saveClock,
+} from "./x86/vmstate/clock.js";
+export { type CpuCommonSection, type CpuSection, cpuCommonVmstate, cpuVmstate } from "./x86/vmstate/cpu.js";
+export { type OwnVcpuSection, ownVcpuVmstate } from "./x86/vmstate/own-vcpu.js";
+export { joinVcpu, saveVcpu, type VcpuSections } from "./x86/vmstate/vcpu.js";

@@ -180,6 +180,30 @@ export const kvm_irqchip = { size: 520, chip_id: 0, chip: 8 } as const;
 /** `struct kvm_pit_config`: size and offsets in bytes. */
 export const kvm_pit_config = { size: 64, flags: 0 } as const;
 
+/** `struct kvm_pic_state`: size and offsets in bytes. */
+export const kvm_pic_state = {
+  size: 16,
+  last_irr: 0,
+  irr: 1,
+  imr: 2,
+  isr: 3,
+  priority_add: 4,
+  irq_base: 5,
+  read_reg_select: 6,
+  poll: 7,
+  special_mask: 8,
+  init_state: 9,
+  auto_eoi: 10,
+  rotate_on_auto_eoi: 11,
+  special_fully_nested_mode: 12,
+  init4: 13,
+  elcr: 14,
+  elcr_mask: 15,
+} as const;
+
+/** `struct kvm_ioapic_state`: size and offsets in bytes. */
+export const kvm_ioapic_state = { size: 216, base_address: 0, ioregsel: 8, id: 12, irr: 16, redirtbl: 24 } as const;
+
 /** `struct kvm_pit_state2`: size and offsets in bytes. */
 export const kvm_pit_state2 = { size: 112, channels: 0, flags: 72 } as const;
 
