@@ -31,6 +31,8 @@ export type {
 } from "./device/device.js";
 export { type RingFeatures, VIRTIO_F_VERSION_1 } from "./device/features.js";
 export type { RateLimitOptions } from "./device/rate-limit.js";
+export { virtioSectionsOf } from "./device/section-table.js";
+export type { VirtioSectionDescriptors, VirtioSectionStates, VirtioSections } from "./device/sections.js";
 export { deviceStateError, type QueueRegisters, StateReader, type VirtioState } from "./device/state.js";
 export type { NetInfo, NetLimit, NetLimits } from "./net/options.js";
 export { type EmptyNetOptions, emptyNet } from "./net/slot.js";
@@ -76,3 +78,4 @@ export type { QuiesceReport } from "./transport/mmio/service.js";
 export type { VhostVsockInfo } from "./vsock/vhost-device.js";
 export { type VhostVsockOptions, vhostVsock } from "./vsock/vhost-vsock.js";
 export { type VirtioVsockOptions, virtioVsock } from "./vsock/virtio-vsock.js";
+export type { SavedSockets } from "./vsock/vmstate.js";
