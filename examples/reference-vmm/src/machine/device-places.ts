@@ -1,7 +1,6 @@
 import { emptyBlk, emptyNet, type VirtioDeviceDescription } from "@baton/devices-virtio";
 import { BatonError } from "@baton/linux";
 import type { SlotsConfig } from "../config.js";
-import type { NamedVirtioState } from "./virtio-devices.js";
 
 /** What can be plugged in and out. */
 export type SlotKind = "disk" | "nic";
@@ -34,7 +33,7 @@ export function slotKind({ model }: VirtioDeviceDescription): SlotKind | undefin
 export function placeDevices(
   descriptions: readonly VirtioDeviceDescription[],
   config: SlotsConfig = {},
-  states?: readonly NamedVirtioState[],
+  states?: readonly { readonly id: string }[],
 ): DevicePlace[] {
   const thread = config.iothread === undefined ? {} : { iothread: config.iothread };
   const empties = [

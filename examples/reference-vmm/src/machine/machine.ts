@@ -36,6 +36,7 @@ import { createPlatformMemory, microvmAcpi, microvmLayout, type PlatformMemory, 
 import type { MachineState } from "./state.js";
 import { VirtioDevices } from "./virtio-devices.js";
 import { type VirtioSlot, virtioCmdline } from "./virtio-slots.js";
+import { type MachineInventory, machineInventory } from "./vmstate/inventory.js";
 
 /** The most RAM and vCPUs that a configuration may ask for. */
 const MAX_MEMORY_MIB = 4 * 1024 * 1024;
@@ -202,6 +203,11 @@ export class Machine {
         virtio,
       },
     };
+  }
+
+  /** What the machine is made of at the moment. */
+  get inventory(): MachineInventory {
+    return machineInventory(this.config, { placed: this.virtio.descriptions });
   }
 
   /**

@@ -31,9 +31,9 @@ export interface PlatformMemory {
 export function createPlatformMemory(): PlatformMemory {
   return {
     uart: Uart16550.createShared(),
-    i8042: new SharedArrayBuffer(16),
+    i8042: new SharedArrayBuffer(12),
     rtc: new SharedArrayBuffer(RTC_SHARED_BYTES),
-    ged: new SharedArrayBuffer(8),
+    ged: new SharedArrayBuffer(4),
   };
 }
 

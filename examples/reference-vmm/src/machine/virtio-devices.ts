@@ -114,6 +114,11 @@ export class VirtioDevices {
     return this.#all.filter(({ description }) => !description.empty);
   }
 
+  /** What stands in each place, empty slots as well. */
+  get descriptions(): readonly VirtioDeviceDescription[] {
+    return this.#all.map(({ description }) => description);
+  }
+
   /** Where the devices stand, and the empty slots. */
   get slots(): readonly VirtioSlot[] {
     return this.#all.map((_, index) => virtioSlot(index));

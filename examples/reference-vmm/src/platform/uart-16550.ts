@@ -24,8 +24,10 @@ export interface UartState {
   readonly sent: Uint8Array;
 }
 
-const RX_CAPACITY = 4096;
-const TX_CAPACITY = 65536;
+/** Bytes that wait for the guest at most. */
+export const RX_CAPACITY = 4096;
+/** Bytes of the guest that wait for the back end at most. */
+export const TX_CAPACITY = 65536;
 /** Bytes in the guest's FIFO; what else is in the input ring is still on the wire. */
 const FIFO_DEPTH = 16;
 /** Room in the output ring that only a vCPU about to pause may use, so that nothing is lost while it waits for a reader. */
