@@ -19,7 +19,15 @@ export {
   type RegionDescriptor,
 } from "./guest-memory.js";
 export { type LayoutOptions, type LayoutRegion, layoutRam, PCI_HOLE_END, PCI_HOLE_START } from "./layout.js";
-export { dataRanges, isZero, type MappedRam, type NonZeroOptions, nonZeroRanges, type PageRange, type RangeOptions } from "./pages.js";
+export {
+  dataRanges,
+  isZero,
+  type MappedRam,
+  type NonZeroOptions,
+  nonZeroRanges,
+  type PageRange,
+  type RangeOptions,
+} from "./pages.js";
 export type { PrefaultOptions } from "./prefault.js";
 export {
   type CreateRamBlockOptions,

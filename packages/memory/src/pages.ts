@@ -43,7 +43,10 @@ export function isZero(hva: bigint, firstWord: number, length: number): boolean 
   return firstWord === 0 && memcmp(hva, hva + 1n, length - 1) === 0;
 }
 
-function bounds(block: MappedRam, { offset = 0, length = Number(block.size) - offset }: RangeOptions): [number, number] {
+function bounds(
+  block: MappedRam,
+  { offset = 0, length = Number(block.size) - offset }: RangeOptions,
+): [number, number] {
   const end = offset + length;
   if (offset % PAGE_SIZE || length % PAGE_SIZE || offset < 0 || length < 0 || end > Number(block.size)) {
     throw new BatonError(
