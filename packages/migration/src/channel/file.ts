@@ -44,7 +44,7 @@ export function readFileChannel(address: MigrationAddress & { kind: "file" }): C
 /**
  * Opens a file to write a stream to, readable by its owner alone. Without an offset the file gets its name at the proper
  * end, when it is durable: until then, and after a failure, what had the name keeps it. With one, and where the
- * name is no regular file's, the stream is written in place. Throws `CHANNEL_OPEN`.
+ * name is no regular file's, the stream is written in place; a file that was made for it is removed after a failure. Throws `CHANNEL_OPEN`.
  */
 export function writeFileChannel(address: MigrationAddress & { kind: "file" }): Channel {
   const name = formatMigrationAddress(address);
@@ -52,13 +52,14 @@ export function writeFileChannel(address: MigrationAddress & { kind: "file" }): 
     const now = lstatSync(address.path, { throwIfNoEntry: false });
     const path = now?.isSymbolicLink() ? realpathSync(address.path) : address.path;
     const regular = now === undefined || now.isFile() || now.isSymbolicLink();
-    return address.offset === undefined && regular ? replacing(path, name) : inPlace(path, name, address.offset ?? 0);
+    if (address.offset === undefined && regular) return replacing(path, name);
+    return inPlace(path, name, address.offset ?? 0, now === undefined);
   } catch (error) {
     throw openFailed(name, error);
   }
 }
 
-function inPlace(path: string, name: string, offset: number): Channel {
+function inPlace(path: string, name: string, offset: number, isNew: boolean): Channel {
   const fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK, PRIVATE);
   return owning(fd, () => {
     const channel: DescriptorChannel = new DescriptorChannel(
@@ -67,6 +68,9 @@ function inPlace(path: string, name: string, offset: number): Channel {
       {
         async end(run) {
           if (channel.seekable) await run({ op: "sync" });
+        },
+        close(ended) {
+          if (!ended && isNew) removeIfThere(path);
         },
       },
       offset,

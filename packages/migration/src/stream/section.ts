@@ -21,6 +21,8 @@ export interface ExpectedSection extends SectionName {
   readonly descriptor: VmstateDescriptor;
   /** This side's state before the load, as after a reset. */
   readonly local?: unknown;
+  /** Refuses a state as soon as it has come, by throwing: before what follows it is read. */
+  readonly check?: ((state: unknown) => void) | undefined;
 }
 
 /** A state that came. */

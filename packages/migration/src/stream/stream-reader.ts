@@ -206,6 +206,7 @@ export class StreamReader {
     const state = yield* readUnmeasured(this.#input, `section ${formatSection(section)}`, maxSectionBytes, (reader) =>
       readQemuState(reader, descriptor, options),
     );
+    section.check?.(state);
     this.#sections.push({ idstr, instanceId, descriptor, version, state });
   }
 
