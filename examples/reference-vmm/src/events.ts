@@ -1,5 +1,6 @@
 import { setMaxListeners } from "node:events";
 import type { BatonError } from "@baton/linux";
+import type { MigrationStatus } from "./migration/status.js";
 import type { RunState } from "./run-state.js";
 import type { VirtioVmEvent } from "./virtio-event.js";
 
@@ -25,6 +26,10 @@ export type VmEvent =
   | { readonly type: "internal-error"; readonly error: BatonError }
   /** A device has been plugged out. */
   | { readonly type: "device-deleted"; readonly device: string; readonly path: string }
+  /** A migration has got to another status; QMP clients are told unless it is `quiet`. */
+  | { readonly type: "migration"; readonly status: MigrationStatus; readonly quiet: boolean }
+  /** A pass over the guest's memory begins. */
+  | { readonly type: "migration-pass"; readonly pass: number; readonly quiet: boolean }
   | VirtioVmEvent
   | { readonly type: "run-state"; readonly from: RunState; readonly to: RunState };
 

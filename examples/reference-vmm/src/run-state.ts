@@ -79,6 +79,11 @@ const transitions: Readonly<Record<RunState, readonly RunState[]>> = {
   colo: ["prelaunch", "running", "shutdown"],
 };
 
+/** Whether a text is the name of a run state. */
+export function isRunState(name: string): name is RunState {
+  return Object.hasOwn(transitions, name);
+}
+
 /** Whether vCPUs may run in the state. */
 export function isRunning(state: RunState): boolean {
   return state === "running";

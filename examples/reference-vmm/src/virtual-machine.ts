@@ -15,6 +15,7 @@ import { type ShutdownCause, type TimedVmEvent, type VmEvent, VmEvents } from ".
 import type { PlugOptions } from "./machine/hotplug-slots.js";
 import { type ClockMode, Machine } from "./machine/machine.js";
 import type { MachineState } from "./machine/state.js";
+import { Migration } from "./migration/migration.js";
 import { pressPowerButton } from "./platform/acpi-ged.js";
 import { isPluggable, needsReset, type RunState, RunStateMachine } from "./run-state.js";
 import { virtioVmEvent } from "./virtio-event.js";
@@ -56,6 +57,8 @@ export class VirtualMachine {
   readonly config: VmConfig;
   /** What surfaces keep for devices that are to be plugged in. */
   readonly backends = new Backends();
+  /** Moves of the guest, away from this VM or to it. */
+  readonly migration: Migration;
   readonly #events = new VmEvents();
   readonly #run: RunStateMachine;
   readonly #machine: Machine;
@@ -66,8 +69,6 @@ export class VirtualMachine {
   #resetRequested = false;
   /** How much of what the guest or a device asks for has not begun. */
   #waitingInBackground = 0;
-  /** Ends a move of the guest that is under way. */
-  #move: AbortController | undefined;
   /** Whether a guest that arrives runs if it ran before. */
   #autostart = true;
   #closing: Promise<void> | undefined;
@@ -80,6 +81,11 @@ export class VirtualMachine {
     this.#outcome = new Promise((resolve) => {
       this.#settle = resolve;
     });
+    this.migration = new Migration(
+      this,
+      (event) => this.#events.emit(event),
+      (error) => this.#settle({ reason: "internal-error", error }),
+    );
     for (const thread of machine.vcpus.threads) {
       thread.on("exit", (exit) => this.#onExit(exit));
       thread.on("device", (event) => this.#onDevice(event));
@@ -229,7 +235,7 @@ export class VirtualMachine {
 
   /** Ends the guest from outside, as a pulled plug; the VM stays open for inspection until {@link close}. */
   shutdown(reason: ShutdownCause): Promise<void> {
-    this.#move?.abort(new BatonError("MIGRATION_CANCELLED", "The VM is shut down while its guest is moved"));
+    void this.migration.cancel(new BatonError("MIGRATION_CANCELLED", "The VM was shut down while its guest was moved"));
     return this.#serialised(undefined, () => this.#shutdown(false, reason, { reason: "shutdown", cause: reason }));
   }
 
@@ -298,11 +304,9 @@ export class VirtualMachine {
    * its disks are for the other side; {@link resume} takes them back. Where `work` fails or is aborted, the guest is
    * what it was before. Errors: `MIGRATION_STATE`, `PAUSE_TIMEOUT`, those of `work`.
    */
-  depart<T>(
-    work: (guest: DepartingGuest, signal: AbortSignal) => Promise<T>,
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<T> {
-    return this.#moving(options.signal, async (signal) => {
+  depart<T>(work: (guest: DepartingGuest) => Promise<T>, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+    const { signal } = options;
+    return this.#serialised(signal, async () => {
       const before = this.#run.state;
       if (before === "postmigrate") {
         throw new BatonError("MIGRATION_STATE", "Can't migrate the vm that was paused due to previous migration");
@@ -311,7 +315,7 @@ export class VirtualMachine {
         throw new BatonError("MIGRATION_STATE", `A VM that is '${before}' cannot be migrated`);
       }
       if (before === "running") {
-        await this.#halt({ signal });
+        await this.#halt(signal === undefined ? {} : { signal });
         for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
       }
       this.#run.enter("finish-migrate");
@@ -319,7 +323,7 @@ export class VirtualMachine {
       try {
         const state = await this.#machine.saveState();
         this.#machine.virtio.inactivate();
-        const result = await work({ state, runState: before }, signal);
+        const result = await work({ state, runState: before });
         this.#run.enter("postmigrate");
         return result;
       } catch (error) {
@@ -333,13 +337,10 @@ export class VirtualMachine {
    * Has `work` bring a guest, whose RAM it fills, to a VM that was made to await one. The guest runs if it ran before, but
    * for a {@link pause} meanwhile. After an error the VM is of no more use.
    */
-  arrive(
-    work: (signal: AbortSignal) => Promise<ArrivingGuest>,
-    options: { readonly signal?: AbortSignal } = {},
-  ): Promise<void> {
-    return this.#moving(options.signal, async (signal) => {
+  arrive(work: () => Promise<ArrivingGuest>, options: { readonly signal?: AbortSignal } = {}): Promise<void> {
+    return this.#serialised(options.signal, async () => {
       if (this.#run.state !== "inmigrate") throw new BatonError("MIGRATION_STATE", "This VM awaits no guest");
-      const { state, runState, clock } = await work(signal);
+      const { state, runState, clock } = await work();
       await this.#machine.load(state, clock);
       if (runState === "running" && this.#autostart) await this.#enterRunning();
       else this.#run.enter(runState === "running" || !this.#run.allows(runState) ? "paused" : runState);
@@ -351,8 +352,9 @@ export class VirtualMachine {
    * of this one: what that has is left alone (sockets stay in the file system, connections and locks stay).
    */
   close(options: { readonly handedOver?: boolean } = {}): Promise<void> {
-    this.#move?.abort(new BatonError("VM_CLOSED", "The VM has been closed"));
+    const moving = this.migration.cancel(new BatonError("VM_CLOSED", "The VM has been closed"));
     this.#closing ??= (async () => {
+      await moving;
       await this.#last.catch(() => {});
       await this.#machine.vcpus.close();
       await this.#console?.close();
@@ -400,18 +402,6 @@ export class VirtualMachine {
     } catch {
       this.#run.enter("paused");
     }
-  }
-
-  #moving<T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> {
-    return this.#serialised(signal, async () => {
-      const move = new AbortController();
-      this.#move = move;
-      try {
-        return await work(signal === undefined ? move.signal : AbortSignal.any([signal, move.signal]));
-      } finally {
-        this.#move = undefined;
-      }
-    });
   }
 
   #serialised<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {

@@ -101,7 +101,11 @@ class Vmm {
     });
     if (options.pidfile !== undefined) this.#undo.push(writePidfile(options.pidfile));
     this.#register();
-    const vm = await createVm({ ...vmConfig(options), devices: this.#devices() }, { signal: abort.signal });
+    const { incoming } = options;
+    const vm = await createVm(
+      { ...vmConfig(options), devices: this.#devices() },
+      { signal: abort.signal, ...(incoming !== undefined && { incoming: "later" }) },
+    );
     this.#vm = vm;
     this.#undo.push(() => vm.close());
     vm.onEvent((event) => {
@@ -113,7 +117,7 @@ class Vmm {
     const servers = await this.#listen(vm);
     if (options.daemonize) announceReady();
     await Promise.race([Promise.all(servers.map((server) => server.connected)), ended]);
-    if (!options.startPaused && !abort.signal.aborted) await vm.start();
+    if (!abort.signal.aborted) await this.#begin(vm);
     let outcome = await Promise.race([vm.wait(), ended]);
     if (this.#staysPaused(outcome)) outcome = await ended;
     if (outcome.error !== undefined) this.#logError(outcome.error);
@@ -122,6 +126,26 @@ class Vmm {
       await vm.shutdown(cause).catch((error: BatonError) => this.#log.warn(error.message));
     }
     return outcome;
+  }
+
+  /** Starts the guest, or awaits the one that is to come. */
+  async #begin(vm: VirtualMachine): Promise<void> {
+    const { incoming, startPaused } = this.#options;
+    if (incoming === undefined) {
+      if (!startPaused) await vm.start();
+      return;
+    }
+    if (startPaused) await vm.pause();
+    if (incoming === "defer") return;
+    try {
+      const run = await vm.migration.receive(incoming);
+      this.#log.info(`awaiting a guest at ${vm.migration.report().address}`);
+      run.finished.catch((error: BatonError) => this.#log.error(`-incoming ${incoming}: ${error.message}`));
+    } catch (error) {
+      throw new BatonError("INCOMING", `-incoming ${incoming}: ${BatonError.from(error, "INCOMING").message}`, {
+        cause: error,
+      });
+    }
   }
 
   /**

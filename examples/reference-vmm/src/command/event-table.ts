@@ -95,6 +95,18 @@ const mappings: { readonly [T in VmEvent["type"]]: EventMapping<Extract<VmEvent,
     { device: { type: str, doc: "its id" }, path: { type: str, doc: "the same" } },
     ({ device, path }) => ({ device, path }),
   ),
+  migration: mapping(
+    "MIGRATION",
+    "A migration has got to another status; sent only with the capability `events`.",
+    { status: { type: str, doc: "QEMU's `MigrationStatus`" } },
+    ({ status }) => ({ status }),
+  ),
+  "migration-pass": mapping(
+    "MIGRATION_PASS",
+    "A pass over the guest's memory begins; sent only with the capability `events`.",
+    { pass: { type: int, doc: "its number, from 1" } },
+    ({ pass }) => ({ pass }),
+  ),
   device: null,
   // A STOP follows.
   "internal-error": null,
@@ -110,7 +122,7 @@ export const eventTable: readonly EventDescription[] = Object.values(mappings)
 /** What clients are sent about an event of a VM; null where they are sent nothing. */
 export function monitorEvent(event: TimedVmEvent): MonitorEvent | null {
   const entry = mappings[event.type] as EventMapping<VmEvent> | null;
-  if (entry === null) return null;
+  if (entry === null || ("quiet" in event && event.quiet)) return null;
   const seconds = Math.floor(event.timestampUs / 1_000_000);
   return {
     event: entry.name,

@@ -10,6 +10,7 @@ import { humanMonitorCommands } from "./builtin/human-monitor.js";
 import { iothreadCommands } from "./builtin/iothreads.js";
 import { lifecycleCommands } from "./builtin/lifecycle.js";
 import { memoryCommands } from "./builtin/memory.js";
+import { migrationCommands } from "./builtin/migration.js";
 import { negotiationCommands } from "./builtin/negotiation.js";
 import { netdevCommands } from "./builtin/netdev.js";
 import { networkCommands } from "./builtin/network.js";
@@ -35,6 +36,7 @@ export const commandTable: CommandTable = new CommandTable([
   ...iothreadCommands,
   ...deviceTreeCommands,
   ...memoryCommands,
+  ...migrationCommands,
   ...statisticsCommands,
   ...humanMonitorCommands,
   ...selfDescriptionCommands,

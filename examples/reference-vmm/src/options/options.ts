@@ -83,6 +83,8 @@ export interface VmmOptions {
   daemonize: boolean;
   logFile: string | undefined;
   startPaused: boolean;
+  /** Where a guest comes from, or `defer` where that is said later. */
+  incoming: string | undefined;
   policy: {
     onReset?: "reset" | "shutdown";
     onShutdown?: "shutdown" | "pause";
@@ -130,6 +132,7 @@ export function emptyOptions(): VmmOptions {
     daemonize: false,
     logFile: undefined,
     startPaused: false,
+    incoming: undefined,
     policy: { onPanic: "shutdown" },
   };
 }

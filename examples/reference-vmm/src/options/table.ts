@@ -1,3 +1,5 @@
+import { BatonError } from "@baton/linux";
+import { parseMigrationAddress } from "@baton/migration";
 import { MAX_SLOTS } from "../machine/device-places.js";
 import { parseDevice } from "./device/table.js";
 import { parseDrive } from "./drive.js";
@@ -160,6 +162,18 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
   pidfile: { argument: "FILE", help: "writes the process id; removed at the end", apply: (o, v) => (o.pidfile = v) },
   daemonize: { help: "goes to the background once the VM is set up", apply: (o) => (o.daemonize = true) },
   D: { argument: "FILE", help: "writes the log to a file instead of standard error", apply: (o, v) => (o.logFile = v) },
+  incoming: {
+    argument: "ADDRESS|defer",
+    help: "goes on with a guest that comes from there: file:PATH[,offset=], unix:PATH, tcp:HOST:PORT, fd:N, exec:COMMAND; defer waits for migrate-incoming",
+    apply: (o, v, n) => {
+      try {
+        if (v !== "defer") parseMigrationAddress(v);
+      } catch (error) {
+        throw optionError(n, BatonError.from(error, "CHANNEL_ADDRESS").message);
+      }
+      o.incoming = v;
+    },
+  },
   S: { help: "does not start the guest: `cont` does", apply: (o) => (o.startPaused = true) },
   freeze: { help: "", apply: (o) => (o.startPaused = true) },
   "no-reboot": { help: "a reset of the guest ends the VM", apply: (o) => (o.policy.onReset = "shutdown") },

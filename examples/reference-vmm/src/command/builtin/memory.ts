@@ -1,11 +1,14 @@
+import { closeSync, openSync, writeFileSync } from "node:fs";
 import { getRegisters } from "@baton/core-kvm";
+import { BatonError } from "@baton/linux";
+import type { GuestMemory } from "@baton/memory";
 import { type Command, type CommandCall, type CommandContext, defineCommand } from "../command.js";
 import { MAX_DUMP_BYTES, parseDumpFormat } from "../monitor/dump-format.js";
 import { evaluate, type RegisterReader } from "../monitor/expression.js";
 import type { MonitorForm, MonitorState } from "../monitor/form.js";
 import { lineError } from "../monitor/line-scanner.js";
 import { dumpMemory } from "../monitor/memory-dump.js";
-import { str } from "../schema.js";
+import { int, nothing, str } from "../schema.js";
 
 const PAGE = 4096n;
 const short: Readonly<Record<string, string>> = {
@@ -67,6 +70,17 @@ async function show(
   return text;
 }
 
+function saveMemory(memory: GuestMemory, gpa: number, size: number, path: string): void {
+  if (gpa < 0 || size < 1) throw new BatonError("INVALID_ARGUMENT", `${size} bytes at ${gpa} are no range of memory`);
+  const slices = memory.slices(gpa, size);
+  const file = openSync(path, "w", 0o600);
+  try {
+    for (const slice of slices) writeFileSync(file, slice);
+  } finally {
+    closeSync(file);
+  }
+}
+
 const form = (help: string): MonitorForm<string> => ({
   parameters: [
     { name: "format", kind: "format", optional: true },
@@ -105,5 +119,30 @@ export const memoryCommands: readonly Command[] = [
     returns: str,
     errors,
     handler: (context, given, call) => show(context, given, call, false),
+  }),
+  defineCommand({
+    name: "pmemsave",
+    doc: "Writes guest-physical memory to a file. The guest is held while it is read.",
+    monitor: {
+      parameters: [
+        { name: "val", kind: "word" },
+        { name: "size", kind: "word" },
+        { name: "filename", kind: "rest" },
+      ],
+      usage: "addr size file",
+      help: "save to disk physical memory dump starting at 'addr' of size 'size'",
+      toArguments: ({ val, size, filename }) => ({ val: Number(val), size: Number(size), filename }),
+    },
+    arguments: {
+      val: { type: int, doc: "the address" },
+      size: { type: int, doc: "bytes" },
+      filename: { type: str, doc: "the file; one that is there is replaced" },
+    },
+    returns: nothing,
+    errors: { ...errors, GUEST_MEMORY_OUT_OF_BOUNDS: "there is no RAM", SYSCALL_FAILED: "the file cannot be written" },
+    async handler({ vm }, { val, size, filename }, { signal }) {
+      await vm.inspect(() => saveMemory(vm.machine.memory, val, size, filename), { signal });
+      return {};
+    },
   }),
 ];
