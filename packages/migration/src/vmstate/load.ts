@@ -1,6 +1,7 @@
 import type { Source } from "./codec.js";
 import type { VmstateDescriptor } from "./descriptor.js";
 import { callHook } from "./hook.js";
+import { type Members, membersOf } from "./members.js";
 
 /** What {@link loadState} loads over, and how the state was saved. */
 export interface LoadStateOptions {
@@ -17,8 +18,11 @@ export function loadState(source: Source, descriptor: VmstateDescriptor, options
   const { version = descriptor.version } = options;
   checkVersion(source, descriptor, version);
   const given = isObject(options.local) ? options.local : {};
-  const local = callHook(source.place, "pre-load", () => descriptor.preLoad?.(given)) ?? given;
+  const local = descriptor.preLoad
+    ? (callHook(source.place, "pre-load", () => descriptor.preLoad?.(given)) ?? given)
+    : given;
   const state = loadMembers(source, descriptor, version, isObject(local) ? local : {});
+  if (descriptor.postLoad === undefined) return state;
   return callHook(source.place, "post-load", () => descriptor.postLoad?.(state, version)) ?? state;
 }
 
@@ -47,11 +51,11 @@ function loadMembers(
 ): Record<string, unknown> {
   const { place } = source;
   const state: Record<string, unknown> = {};
+  const { fields, subsections } = membersOf(descriptor);
   source.beginStruct();
-  for (const [name, field] of Object.entries(descriptor.fields)) {
+  for (const { name, field, silent } of fields) {
     place.enter(name);
-    const silent = "silent" in field;
-    if (callHook(source.place, "exists", () => field.exists?.(state, version) ?? true)) {
+    if (field.exists === undefined || callHook(place, "exists", () => field.exists?.(state, version) ?? true)) {
       source.member(name, field.streamName);
       const value = field.load(source, { state, version, local: local[name] });
       if (!silent) state[name] = value;
@@ -60,7 +64,7 @@ function loadMembers(
     }
     place.leave();
   }
-  loadSubsections(source, descriptor, state, local);
+  loadSubsections(source, descriptor, subsections, state, local);
   source.endStruct();
   return state;
 }
@@ -68,12 +72,15 @@ function loadMembers(
 function loadSubsections(
   source: Source,
   descriptor: VmstateDescriptor,
+  subsections: Members["subsections"],
   state: Record<string, unknown>,
   local: Readonly<Record<string, unknown>>,
 ): void {
   const { place } = source;
-  const missing = new Map(Object.entries(descriptor.subsections));
-  for (let next = source.nextSubsection(descriptor); next; next = source.nextSubsection(descriptor)) {
+  let next = source.nextSubsection(descriptor);
+  if (next === undefined && subsections.length === 0) return;
+  const missing = new Map(subsections);
+  for (; next; next = source.nextSubsection(descriptor)) {
     const { name, version } = next;
     const found = [...missing].find(([, sub]) => sub.name === name);
     if (!found) {

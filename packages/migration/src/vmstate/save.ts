@@ -1,6 +1,7 @@
 import type { Sink } from "./codec.js";
 import type { VmstateDescriptor } from "./descriptor.js";
 import { callHook } from "./hook.js";
+import { membersOf } from "./members.js";
 
 /** Whether a state is written at all. */
 export function isNeeded(descriptor: VmstateDescriptor, state: unknown): boolean {
@@ -21,7 +22,9 @@ export function saveState(
     throw sink.place.error("VMSTATE_UNMIGRATABLE", `State blocked by non-migratable device '${descriptor.name}'`);
   }
   checkObject(sink, state);
-  const prepared = callHook(sink.place, "pre-save", () => descriptor.preSave?.(state)) ?? state;
+  const prepared = descriptor.preSave
+    ? (callHook(sink.place, "pre-save", () => descriptor.preSave?.(state)) ?? state)
+    : state;
   let failed = true;
   try {
     checkObject(sink, prepared);
@@ -31,7 +34,7 @@ export function saveState(
     // A finally that throws would hide the first error.
     if (failed) quietly(() => descriptor.postSave?.(prepared));
   }
-  callHook(sink.place, "post-save", () => descriptor.postSave?.(prepared));
+  if (descriptor.postSave) callHook(sink.place, "post-save", () => descriptor.postSave?.(prepared));
 }
 
 function saveMembers(
@@ -41,19 +44,21 @@ function saveMembers(
   version: number,
 ): void {
   const { place } = sink;
+  const { fields, subsections } = membersOf(descriptor);
   sink.beginStruct(descriptor, version);
-  for (const [name, field] of Object.entries(descriptor.fields)) {
+  for (const { name, field } of fields) {
     place.enter(name);
-    if (callHook(sink.place, "exists", () => field.exists?.(state, version) ?? true)) {
+    if (field.exists === undefined || callHook(place, "exists", () => field.exists?.(state, version) ?? true)) {
       sink.member(name, field);
       field.save(sink, state[name] as never, { state, version });
     }
     place.leave();
   }
-  for (const [name, sub] of Object.entries(descriptor.subsections)) {
+  for (const [name, sub] of subsections) {
     const value = state[name];
+    if (value === undefined) continue;
     place.enter(name);
-    if (value !== undefined && callHook(sink.place, "needed", () => isNeeded(sub, value))) {
+    if (callHook(place, "needed", () => isNeeded(sub, value))) {
       sink.beginSubsection(sub.name, sub.version);
       saveState(sink, sub, value);
       sink.endSubsection();

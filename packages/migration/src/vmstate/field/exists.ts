@@ -11,7 +11,7 @@ export function since<T, N>(version: number, field: Field<T, N>, fallback: T): F
     ...field,
     since: version,
     exists: (_state, incoming) => incoming >= version,
-    fallback: () => structuredClone(fallback),
+    fallback: fresh(fallback),
   };
 }
 
@@ -31,8 +31,13 @@ export function existsIf<T, N, S>(
     ...(field as Field<T, N & S>),
     reads: [...(field.reads ?? []), ...reads],
     exists: (state, version) => exists(state as S, version),
-    fallback: () => structuredClone(fallback),
+    fallback: fresh(fallback),
   };
+}
+
+/** Gives a value of its own each time; only objects need a copy for that. */
+function fresh<T>(fallback: T): () => T {
+  return typeof fallback === "object" && fallback !== null ? () => structuredClone(fallback) : () => fallback;
 }
 
 /** One rule decides: a second one would silently replace the first. */
