@@ -46,9 +46,13 @@ const othersWaiting: Field<number[], { currentPairs: number }> = {
   minimumBytes: 0,
   reads: ["currentPairs"],
   save(sink, value, scope) {
-    for (let pair = 1; pair < Number(scope.state.currentPairs); pair++) {
-      u32.save(sink, value[pair - 1] ?? 0, scope);
+    const pairs = Math.max(Number(scope.state.currentPairs) - 1, 0);
+    sink.beginElements("plain", pairs);
+    for (let i = 0; i < pairs; i++) {
+      sink.element("plain");
+      u32.save(sink, value[i] ?? 0, scope);
     }
+    sink.endElements("plain");
   },
   load(source, scope) {
     const pairs = Math.max(Number(scope.state.currentPairs) - 1, 0);

@@ -5,6 +5,7 @@ import { transportFeatures } from "../../src/device/features.js";
 import type { QueueFeatures, QueueLayout, VirtioEvent, VirtioState } from "../../src/index.js";
 import { type VirtioServiceOptions, virtioMmioService } from "../../src/transport/mmio/service.js";
 import { Driver } from "./driver.js";
+import { throughSections } from "./through-sections.js";
 
 /** RAM of a bench: from here on, so many bytes. */
 export const BENCH_BASE = 0x10_0000;
@@ -175,10 +176,10 @@ export class MmioBench {
     throw new Error(`the device is busy after ${most} turns`);
   }
 
-  /** Quiesces and saves. */
+  /** Quiesces and saves; the state has gone through its sections. */
   save(): VirtioState {
     this.call("quiesce");
-    return structuredClone(this.call("save")) as VirtioState;
+    return throughSections(structuredClone(this.call("save")) as VirtioState);
   }
 
   /** A second device on the same RAM and driver takes the state of this one, which is closed. */
