@@ -1,5 +1,5 @@
 import { qemuCodec, type Vmstate } from "@baton/migration/vmstate";
-import { expect, it } from "@jest/globals";
+import { afterAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
 import {
   apicVmstate,
@@ -26,6 +26,9 @@ import {
   saveClock,
   saveVcpu,
   setCpuid,
+  setIrqchip,
+  setPit,
+  setVcpuState,
   type VcpuState,
 } from "../src/index.js";
 
@@ -48,8 +51,12 @@ function scrambled(bytes: Uint8Array): Uint8Array {
 }
 
 describeKvm("sections of a vCPU and of the chips", () => {
-  using kvm = Kvm.open();
-  using vm = kvm.createVm();
+  const kvm = Kvm.open();
+  const vm = kvm.createVm();
+  afterAll(() => {
+    vm.close();
+    kvm.close();
+  });
   createIrqchip(vm);
   createPit(vm);
   const vcpu = vm.createVcpu(0);
@@ -108,6 +115,16 @@ describeKvm("sections of a vCPU and of the chips", () => {
     const lapic = [{ at: 1020, length: 5, bytes: new Uint8Array(5) }];
     expect(() => joinVcpu({ cpu, apic, own: { ...own, lapic } })).toThrow("the LAPIC");
     expect(() => through(ownVcpuVmstate, { ...own, xsaveBytes: 2 ** 31 })).toThrow("XSAVE area of 2147483648 bytes");
+  });
+
+  it("never hand the kernel bytes of another length", () => {
+    const invalid = expect.objectContaining({ code: "STATE_INVALID" });
+    const short = new Uint8Array(10);
+    expect(() => setPit(vm, short)).toThrow(invalid);
+    expect(() => setIrqchip(vm, { ...chips.irqchip, ioapic: new Uint8Array(513) })).toThrow(invalid);
+    expect(() => setVcpuState(vcpu, { ...state, lapic: short })).toThrow(invalid);
+    const xcrs = Array.from({ length: 17 }, (_, xcr) => ({ xcr, value: 1n }));
+    expect(() => setVcpuState(vcpu, { ...state, xcrs })).toThrow(invalid);
   });
 
   it("give chips and clock back, byte for byte", () => {

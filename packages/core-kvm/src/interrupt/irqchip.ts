@@ -16,6 +16,7 @@ import {
   kvm_pit_config,
   kvm_pit_state2,
 } from "../abi/kvm.js";
+import { checkStateBytes } from "../state-bytes.js";
 import { Struct } from "../struct.js";
 import type { Vm } from "../vm.js";
 
@@ -53,6 +54,9 @@ export interface IrqchipState {
   readonly ioapic: Uint8Array;
 }
 
+/** The kernel's union of chips, in bytes. */
+export const CHIP_BYTES = kvm_irqchip.size - kvm_irqchip.chip;
+
 const chips = [
   ["picMaster", KVM_IRQCHIP_PIC_MASTER],
   ["picSlave", KVM_IRQCHIP_PIC_SLAVE],
@@ -70,9 +74,10 @@ export function getIrqchip(vm: Vm): IrqchipState {
   return state as unknown as IrqchipState;
 }
 
-/** Sets the IOAPIC, then both PICs (KVM API 4.27). */
+/** Sets the IOAPIC, then both PICs (KVM API 4.27). Throws `STATE_INVALID` for bytes of another length. */
 export function setIrqchip(vm: Vm, state: IrqchipState): void {
   for (const [name, id] of [...chips].reverse()) {
+    checkStateBytes(name, state[name], CHIP_BYTES);
     const chip = new Struct(kvm_irqchip.size).setU32(kvm_irqchip.chip_id, id);
     chip.bytes.set(state[name], kvm_irqchip.chip);
     ioctl(vm.fd, KVM_SET_IRQCHIP, chip.bytes, `KVM_SET_IRQCHIP ${name}`);
@@ -86,7 +91,8 @@ export function getPit(vm: Vm): Uint8Array {
   return state;
 }
 
-/** Sets the 8254 (KVM API 4.73). */
+/** Sets the 8254 (KVM API 4.73). Throws `STATE_INVALID` for bytes of another length. */
 export function setPit(vm: Vm, state: Uint8Array): void {
+  checkStateBytes("pit", state, kvm_pit_state2.size);
   ioctl(vm.fd, KVM_SET_PIT2, state, "KVM_SET_PIT2");
 }

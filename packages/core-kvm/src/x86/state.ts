@@ -1,5 +1,6 @@
 import { BatonError, ioctl, tryIoctl, tryIoctlPtr } from "@baton/linux";
 import * as abi from "../abi/kvm.js";
+import { checkStateBytes } from "../state-bytes.js";
 import { Struct } from "../struct.js";
 import type { Vcpu } from "../vcpu.js";
 import { type CpuidEntry, decodeCpuid, encodeCpuid } from "./cpuid.js";
@@ -84,7 +85,7 @@ export interface SetVcpuStateOptions {
 }
 
 /**
- * Sets a vCPU that has not run yet. Fails with `CPU_TSC_FREQUENCY` or `KVM_MSR_REFUSED`, or with the failed request,
+ * Sets a vCPU that has not run yet. Fails with `CPU_TSC_FREQUENCY`, `KVM_MSR_REFUSED` or `STATE_INVALID`, or with the failed request,
  * where this host cannot provide what the state asks for.
  */
 export function setVcpuState(vcpu: Vcpu, state: VcpuState, options: SetVcpuStateOptions = {}): void {
@@ -94,7 +95,10 @@ export function setVcpuState(vcpu: Vcpu, state: VcpuState, options: SetVcpuState
   setXsave(vcpu, state.xsave);
   setXcrs(vcpu, state.xcrs);
   ioctl(vcpu.fd, abi.KVM_SET_DEBUGREGS, encodeDebugRegisters(state.debugRegisters).bytes, "KVM_SET_DEBUGREGS");
-  if (state.lapic !== null) ioctl(vcpu.fd, abi.KVM_SET_LAPIC, state.lapic, "KVM_SET_LAPIC");
+  if (state.lapic !== null) {
+    checkStateBytes(`the LAPIC of vCPU ${vcpu.id}`, state.lapic, abi.kvm_lapic_state.size);
+    ioctl(vcpu.fd, abi.KVM_SET_LAPIC, state.lapic, "KVM_SET_LAPIC");
+  }
   const keepOffset = options.tsc !== "value" && state.tscOffset !== null && setTscOffset(vcpu, state.tscOffset);
   const ordered = state.msrs.filter((m) => m.index !== MSR_TSC_DEADLINE && m.index !== MSR_TSC);
   if (!keepOffset) ordered.unshift(...state.msrs.filter((m) => m.index === MSR_TSC));
@@ -215,9 +219,14 @@ function getXcrs(vcpu: Vcpu): VcpuState["xcrs"] {
   });
 }
 
-/** Sets the extended control registers (KVM API 4.37). */
+/** As many as `kvm_xcrs` has places for. */
+const MAX_XCRS = 16;
+
+/** Sets the extended control registers (KVM API 4.37). Throws `STATE_INVALID` for more than 16. */
 export function setXcrs(vcpu: Vcpu, xcrs: VcpuState["xcrs"]): void {
   if (xcrs.length === 0) return;
+  if (xcrs.length > MAX_XCRS)
+    throw new BatonError("STATE_INVALID", `vCPU ${vcpu.id}: ${xcrs.length} XCRs of ${MAX_XCRS}`);
   const struct = new Struct(abi.kvm_xcrs.size).setU32(abi.kvm_xcrs.nr_xcrs, xcrs.length);
   xcrs.forEach(({ xcr, value }, i) => {
     const at = abi.kvm_xcrs.xcrs + i * abi.kvm_xcr.size;

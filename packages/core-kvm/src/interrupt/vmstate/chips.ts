@@ -1,14 +1,11 @@
-import { BatonError } from "@baton/linux";
 import { type StateOf, vmstate } from "@baton/migration/vmstate";
-import { kvm_irqchip, kvm_pit_state2 } from "../../abi/kvm.js";
+import { kvm_pit_state2 } from "../../abi/kvm.js";
 import { applyPatches, bytePatches, patchesBetween } from "../../byte-patch.js";
-import type { IrqchipState } from "../irqchip.js";
+import { checkStateBytes } from "../../state-bytes.js";
+import { CHIP_BYTES, type IrqchipState } from "../irqchip.js";
 import { type I8254Section, joinI8254, saveI8254 } from "./i8254.js";
 import { type I8259Section, joinI8259, saveI8259 } from "./i8259.js";
 import { type IoapicSection, joinIoapic, saveIoapic } from "./ioapic.js";
-
-/** The kernel's union of chips, in bytes. */
-const CHIP_BYTES = kvm_irqchip.size - kvm_irqchip.chip;
 
 /** Baton's section `baton/chips`: the bytes of the kernel's structures that QEMU's sections have no room for. */
 export const ownChipsVmstate = vmstate({
@@ -38,8 +35,8 @@ export interface ChipsSections {
 
 /** The chips' state as sections. Throws `STATE_INVALID` for structures of other sizes than the kernel's. */
 export function saveChips({ irqchip, pit }: ChipsState): ChipsSections {
-  for (const name of ["picMaster", "picSlave", "ioapic"] as const) checkBytes(name, irqchip[name], CHIP_BYTES);
-  checkBytes("pit", pit, kvm_pit_state2.size);
+  for (const name of ["picMaster", "picSlave", "ioapic"] as const) checkStateBytes(name, irqchip[name], CHIP_BYTES);
+  checkStateBytes("pit", pit, kvm_pit_state2.size);
   const sections = {
     picMaster: saveI8259(irqchip.picMaster),
     picSlave: saveI8259(irqchip.picSlave),
@@ -79,10 +76,4 @@ function expectedChips(sections: Omit<ChipsSections, "own">) {
     ioapic: joinIoapic(sections.ioapic, CHIP_BYTES),
     pit: joinI8254(sections.pit),
   };
-}
-
-function checkBytes(name: string, bytes: Uint8Array, expected: number): void {
-  if (bytes.length !== expected) {
-    throw new BatonError("STATE_INVALID", `The chip ${name} has ${bytes.length} bytes, not ${expected}`);
-  }
 }
