@@ -9,7 +9,8 @@ import { RamBlock } from "@baton/memory";
 import { afterAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
 import { rounds } from "../../../test/rounds.js";
-import { createVm, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
+import { createVm, machineInventory, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
+import { codecOf, throughCodec } from "./support/state-codecs.js";
 import { until } from "./support/until.js";
 
 const IMAGE_BYTES = 4 << 20;
@@ -179,11 +180,16 @@ describeKvm("devices that come and go", () => {
       await vm.attach(virtioBlk({ id: "disk", path }), { slot: 1 });
       await guest.works("blk1");
       await vm.pause();
-      const state = await vm.saveState();
+      const saved = await vm.saveState();
+      const { inventory } = vm.machine;
+      const state = throughCodec(codecOf(0), saved, inventory);
+      expect(state).toEqual(saved);
       await vm.close({ handedOver: true });
       const devices = [...(config.devices ?? []), virtioBlk({ id: "disk", path })];
       vm = await createVm({ ...config, devices }, { incoming: { state } });
       guest.watch(vm);
+      expect(vm.machine.inventory).toEqual(inventory);
+      expect(machineInventory({ ...config, devices }, { occupants: saved.devices.virtio })).toEqual(inventory);
       expect(vm.machine.virtio.hotplug.info.map(({ device }) => device)).toEqual([null, "disk", null]);
       await vm.resume();
       await guest.works("blk1");

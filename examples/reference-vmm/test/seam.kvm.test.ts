@@ -18,10 +18,11 @@ import { RamBlock } from "@baton/memory";
 import { afterAll, beforeAll, expect, it } from "@jest/globals";
 import { describeKvm } from "../../../test/describe-kvm.js";
 import { rounds } from "../../../test/rounds.js";
-import { createVm, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
+import { createVm, machineInventory, serial, type VirtualMachine, type VmConfig } from "../src/index.js";
 import { LineCounter } from "./support/line-counter.js";
 import { seededRandom } from "./support/random.js";
 import { hasStaleStackPointer } from "./support/stale-stack-pointer.js";
+import { codecOf, descriptorCodec, throughCodec, withoutSockets } from "./support/state-codecs.js";
 import { until } from "./support/until.js";
 import { VsockStream } from "./support/vsock-stream.js";
 
@@ -159,7 +160,12 @@ describeKvm("devices under load are moved to another machine", () => {
           if (reports.some((report) => report.unreadDoorbells > 0)) met.unreadDoorbells++;
           if (reports.some((report) => report.unacknowledged)) met.unacknowledged++;
           await stalled;
-          const state = await vm.saveState();
+          const saved = await vm.saveState();
+          const { inventory } = vm.machine;
+          expect(machineInventory(config, { occupants: saved.devices.virtio })).toEqual(inventory);
+          const state = throughCodec(descriptorCodec, saved, inventory, { sockets: "passed" });
+          expect(state).toEqual(saved);
+          expect(throughCodec(codecOf(i), saved, inventory)).toEqual(withoutSockets(saved));
           await stall?.close();
           await vm.close({ handedOver: true });
           vm = await createVm(config, { incoming: { state } });
