@@ -68,13 +68,16 @@ export function saveRtcSections({ cmos, selected, offsetSeconds }: RtcState): Rt
   };
 }
 
-/** The state that the sections are of. Throws `STATE_INVALID` for a distance that is no number. */
+/** The state that the sections are of. Throws `STATE_INVALID` for a distance or a register that cannot be. */
 export function joinRtcSections({ rtc, own }: RtcSections): RtcState {
   const number = new DataView(new ArrayBuffer(8));
   number.setBigUint64(0, own.offsetSeconds);
   const offsetSeconds = number.getFloat64(0);
   if (!Number.isFinite(offsetSeconds)) {
     throw new BatonError("STATE_INVALID", `baton/rtc: the clock is ${offsetSeconds} seconds from the host's`);
+  }
+  if (rtc.selected >= CMOS_BYTES) {
+    throw new BatonError("STATE_INVALID", `mc146818rtc: register ${rtc.selected} of ${CMOS_BYTES} is selected`);
   }
   return { offsetSeconds, selected: rtc.selected, cmos: rtc.cmos };
 }
