@@ -22,6 +22,17 @@ export type {
 } from "./channel/channel.js";
 export { inMemoryChannels } from "./channel/in-memory.js";
 export { listenIncoming, type OpenChannelOptions, openIncoming, openOutgoing } from "./channel/open.js";
+// For users: looking into streams.
+export { compareStreams, type StreamDifference } from "./inspect/compare-streams.js";
+export { type InspectStreamOptions, inspectStream } from "./inspect/inspect-stream.js";
+export type {
+  InspectedBlock,
+  InspectedCommand,
+  InspectedProblem,
+  InspectedSection,
+  InspectedStream,
+  InspectedValue,
+} from "./inspect/inspected.js";
 // For users: streams.
 export type { IncomingConfiguration, StreamCapability, StreamConfiguration } from "./stream/configuration.js";
 // For implementers: descriptions.

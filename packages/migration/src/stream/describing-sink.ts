@@ -6,8 +6,8 @@ import { LONGEST_NAME } from "./format.js";
 
 interface OpenState {
   readonly state: { vmsd_name: string; version: number; fields: DescribedField[]; subsections?: DescribedState[] };
-  /** How often each name came. */
-  readonly names: Map<string, number>;
+  /** What its members are called. */
+  readonly names: ReadonlyMap<string, string>;
   readonly from: number;
   member: OpenMember | undefined;
 }
@@ -119,7 +119,7 @@ export class DescribingSink implements Sink {
       return;
     }
     const state = { vmsd_name: descriptor.name, version, fields: [] };
-    this.#open.push({ state, names: new Map(), from: this.#writer.length, member: undefined });
+    this.#open.push({ state, names: streamNames(descriptor), from: this.#writer.length, member: undefined });
   }
 
   member(name: string, field?: Field<unknown, never>): void {
@@ -127,11 +127,8 @@ export class DescribingSink implements Sink {
     this.#endMember();
     const state = this.#open.at(-1);
     if (!state || !field) return;
-    const shown = field.streamName ?? name;
-    const count = state.names.get(shown) ?? 0;
-    state.names.set(shown, count + 1);
     state.member = {
-      name: count === 0 ? shown : `${shown}[${count}]`,
+      name: state.names.get(name) ?? name,
       type: field.type,
       compressible: isCompressible(field),
       array: false,
@@ -241,6 +238,20 @@ export class DescribingSink implements Sink {
       for (const [index, shape] of member.elements.entries()) fields.push(described(member.name, shape, { index }));
     }
   }
+}
+
+/** The names of members in a description: those that several have are numbered. QEMU: `vmfield_name_num`. */
+function streamNames(descriptor: VmstateDescriptor): ReadonlyMap<string, string> {
+  const keys = new Map<string, string[]>();
+  for (const [key, field] of Object.entries(descriptor.fields) as [string, Field<unknown, never>][]) {
+    const name = field.streamName ?? key;
+    keys.set(name, [...(keys.get(name) ?? []), key]);
+  }
+  return new Map(
+    [...keys].flatMap(([name, [...members]]) =>
+      members.map((key, i): [string, string] => [key, members.length === 1 ? name : `${name}[${i}]`]),
+    ),
+  );
 }
 
 function described(name: string, shape: Shape, place: { index?: number; array_len?: number } = {}): DescribedField {

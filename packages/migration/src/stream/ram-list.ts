@@ -173,11 +173,16 @@ function* readListEntry(
     throw streamError("STREAM_RAM", `RAM block '${id}' cannot have ${size} bytes`, offset, { block: id });
   }
   const gpa = options.ignoreShared ? input.u64() : undefined;
-  const mapped = options.mapped ? yield* readMappedHeader(input, id, Number(size)) : undefined;
+  const mapped = options.mapped ? yield* readMappedHeader(input, id, Number(size), options.ignoreShared) : undefined;
   return { id, size, gpa, mapped, offset };
 }
 
-function* readMappedHeader(input: StreamInput, id: string, size: number): Generator<Seek, MappedPlace, void> {
+function* readMappedHeader(
+  input: StreamInput,
+  id: string,
+  size: number,
+  ignoreShared: boolean,
+): Generator<Seek, MappedPlace | undefined, void> {
   const { offset } = input;
   const refuse = (message: string) => streamError("STREAM_RAM", `RAM block '${id}': ${message}`, offset, { block: id });
   const version = input.u32();
@@ -186,6 +191,8 @@ function* readMappedHeader(input: StreamInput, id: string, size: number): Genera
   if (pageSize !== BigInt(STREAM_PAGE_SIZE)) throw refuse(`mapped pages of ${pageSize} bytes are not supported`);
   const bitmapOffset = Number(input.u64());
   const pagesOffset = Number(input.u64());
+  // Newer programs give blocks that are shared no place.
+  if (ignoreShared && bitmapOffset === 0 && pagesOffset === 0) return undefined;
   const bitmapEnd = bitmapOffset + bitmapBytes(size / STREAM_PAGE_SIZE);
   if (
     bitmapOffset !== input.offset ||

@@ -264,6 +264,9 @@ export class StreamReader {
       const message = `Mismatched GPAs for block ${id} 0x${gpa.toString(16)} != 0x${ram.gpa.toString(16)}`;
       throw streamError("STREAM_RAM", message, offset, details);
     }
+    if (!ram.ignored && !mapped && this.#capabilities.includes("mapped-ram")) {
+      throw streamError("STREAM_RAM", `RAM block '${id}' has no pages in the stream`, offset, details);
+    }
     if (mapped && !ram.ignored) this.#mapped.push({ block: pageBlock(ram), ...mapped });
   }
 

@@ -28,6 +28,8 @@ export interface WriteStreamContents extends StreamConfiguration {
   readonly sections: readonly OutgoingSection[];
   /** Whether a section with checksums is written, which other programs do not know; true unless given. */
   readonly checksum?: boolean;
+  /** Whether the stream tells that the guest has stopped, which QEMU before 10.0 does not know; true unless given. */
+  readonly switchoverStart?: boolean;
 }
 
 /** Limits of writing a stream. */
@@ -100,9 +102,11 @@ class StreamWriter {
     const configuration = writeConfiguration(this.#out, this.#contents);
     const ramId = await this.#ramStart();
     await this.#sections(true);
-    this.#out.u8(TAG.command);
-    this.#out.u16(SWITCHOVER_START);
-    this.#out.u16(0);
+    if (this.#contents.switchoverStart ?? true) {
+      this.#out.u8(TAG.command);
+      this.#out.u16(SWITCHOVER_START);
+      this.#out.u16(0);
+    }
     await this.#ramEnd(ramId);
     await this.#sections(false);
     await this.#end(configuration);

@@ -62,6 +62,8 @@ export const sample = vmstate({
     names: array(2, text),
     items: list(u8),
     nodes: tree(u64, u8),
+    cr0: named("cr", u32),
+    cr2: named("cr", u32),
     odd: existsIf<number, unknown, { on: boolean }>(["on"], (state) => state.on, u8, 0),
   },
   subsections: {
@@ -96,6 +98,8 @@ export const sampleState = {
   names: ["a", "längere"],
   items: [4, 5, 6],
   nodes: [{ key: 1n, value: 2 }],
+  cr0: 0x31,
+  cr2: 0x32,
   odd: 9,
   late: { value: 77 },
 };
