@@ -19,6 +19,7 @@ async function main(args: readonly string[]): Promise<number> {
   if (command === "doctor") return (await import("./doctor.js")).runDoctor(rest);
   if (command === "ps") return (await import("./ps.js")).runPs(rest);
   if (command === "top") return (await import("./top/top.js")).runTop(rest);
+  if (command === "inspect") return (await import("./inspect.js")).runInspect(rest);
   if (command === "console") return (await import("./console.js")).runConsole(rest);
   if (command === "stop") return (await import("./stop.js")).runStop(rest);
   if (command === undefined || command === "help") {

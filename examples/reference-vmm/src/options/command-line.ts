@@ -50,6 +50,7 @@ export function helpText(): string {
     "       baton demo                 run a small guest and explain what happens",
     "       baton doctor               check this machine and name the fix for what is missing",
     "       baton ps [--json]          list the running VMs that have a name",
+    "       baton inspect FILE [OTHER] print what is in a migration stream, or what two differ in",
     "       baton top                  show what they do; --once prints one sample, --json for programs",
     "       baton console NAME         connect to the serial port; Ctrl-] leaves",
     "       baton stop NAME            press the power button; --timeout SECONDS until it is ended",

@@ -8,27 +8,30 @@ const run = promisify(execFile);
 const TIMEOUT_MS = 180_000;
 const MIRROR = "http://deb.debian.org/debian";
 
-/** QEMU's own client of QMP: the library in `library`, to be put in `PYTHONPATH`, and its shell. */
+/** QEMU's own client of QMP: the library in `library`, to be put in `PYTHONPATH`, and its shell; and a script of QEMU's. */
 export interface QemuPython {
   readonly library: string;
   readonly shell: string;
+  /** The script that prints a migration stream. */
+  readonly analyzeMigration: string;
   /** The version of the source package that they are from. */
   readonly version: string;
 }
 
 /**
- * QEMU's Python library and `qmp-shell`, from Debian's source package of QEMU, kept in the cache. The system's own apt
+ * QEMU's Python library and scripts, from Debian's source package of QEMU, kept in the cache. The system's own apt
  * is left alone: sources and lists are this download's. Rejects where Debian's mirror cannot be reached.
  */
 export async function qemuPython(): Promise<QemuPython> {
   const release = await readFile("/etc/os-release", "utf8");
   const suite = /^ID=debian$/m.test(release) ? /^VERSION_CODENAME=(\w+)$/m.exec(release)?.[1] : undefined;
-  const directory = await cached(`qemu-python/${suite ?? "bookworm"}`, (temporary) => {
+  const directory = await cached(`qemu-python/scripts/${suite ?? "bookworm"}`, (temporary) => {
     return download(temporary, suite ?? "bookworm");
   });
   return {
     library: join(directory, "python"),
     shell: join(directory, "scripts/qmp/qmp-shell"),
+    analyzeMigration: join(directory, "scripts/analyze-migration.py"),
     version: await readFile(join(directory, "version"), "utf8"),
   };
 }
@@ -63,7 +66,13 @@ async function download(directory: string, suite: string): Promise<void> {
   const here = { cwd: apt, timeout: TIMEOUT_MS };
   await run("apt-get", [...options, "--error-on=any", "update"], here);
   await run("apt-get", [...options, "source", "--download-only", "qemu"], here);
-  const wanted = ["--strip-components=1", "--wildcards", "*/python/*", "*/scripts/qmp/*"];
+  const wanted = [
+    "--strip-components=1",
+    "--wildcards",
+    "*/python/*",
+    "*/scripts/qmp/*",
+    "*/scripts/analyze-migration.py",
+  ];
   await run("sh", ["-c", 'exec tar -xf ./*.orig.tar.xz -C "$0" "$@"', directory, ...wanted], here);
   const { stdout } = await run("sh", ["-c", "sed -n 's/^Version: //p' ./*.dsc | head -n1"], here);
   await writeFile(join(directory, "version"), stdout.trim());
