@@ -75,6 +75,7 @@ describe("HumanMonitor", () => {
         "chardev",
         "cpus",
         "kvm",
+        ...["migrate", "migrate_capabilities", "migrate_parameters"],
         "mtree",
         "name",
         "network",
@@ -86,7 +87,8 @@ describe("HumanMonitor", () => {
     ]);
     expect(names(await ask("help"))).toEqual([
       ...["balloon", "cont", "cpu", "device_add", "device_del", "drive_add", "drive_del", "help", "info [subcommand]"],
-      ...["log", "netdev_add", "netdev_del", "quit", "set_link", "stop", "system_powerdown", "system_reset"],
+      ...["log", "migrate", "migrate_cancel", "migrate_incoming", "migrate_set_capability", "migrate_set_parameter"],
+      ...["netdev_add", "netdev_del", "pmemsave", "quit", "set_link", "stop", "system_powerdown", "system_reset"],
       ...["x", "xp", ""],
     ]);
   });

@@ -1,0 +1,37 @@
+import { execFileSync } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
+import { afterAll, beforeAll, describe } from "@jest/globals";
+import { expectTap, linuxFiles, printNotes, programFiles, testbedFile } from "./support/testbed.js";
+
+describe("a Linux guest that goes to another process", () => {
+  const directory = mkdtempSync(join(tmpdir(), "baton-migrate-"));
+  let result: RunResult;
+  afterAll(() => rmSync(directory, { recursive: true }));
+  beforeAll(async () => {
+    const disk = join(directory, "disk.img");
+    execFileSync("/sbin/mkfs.ext4", ["-q", "-F", disk, "16M"], { stdio: "inherit" });
+    const guest = await ensureLinuxGuest({ files: { script: readFileSync(testbedFile("migrate.sh")) } });
+    result = await runInTestbed({
+      files: [...linuxFiles(guest, "migrate.mjs"), ...programFiles("/usr/sbin/ip"), { path: "disk.img", from: disk }],
+      command: "load-modules bridge && node migrate.mjs",
+      cpus: 2,
+      timeoutMs: 900_000,
+      silenceMs: 200_000,
+    });
+    printNotes(result);
+  }, 1_300_000);
+
+  expectTap(
+    [
+      "a Linux guest with 4 vCPUs uses its disk, its card and its clocks",
+      "it goes on in another process, through a file",
+      "it goes on in another process, through a UNIX socket",
+      "it goes on in another process, through TCP",
+      "its clocks never stepped back, and its steps are whole",
+    ],
+    () => result,
+  );
+});
