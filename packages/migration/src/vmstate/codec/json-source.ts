@@ -7,8 +7,10 @@ import { SUBSECTIONS_MEMBER, VERSION_MEMBER } from "./json-format.js";
 /** A struct that is being read. */
 interface StructFrame {
   readonly object: Readonly<Record<string, unknown>>;
-  /** Members that were read or need not be. */
-  readonly seen: Set<string>;
+  /** Members that were asked for, in a state with a version `$version` too. */
+  readonly seen: string[];
+  /** How many of them there are. */
+  found: number;
   /** Subsections that were not read yet; undefined before the first was asked for. */
   subsections?: [name: string, value: unknown][];
 }
@@ -21,9 +23,19 @@ interface ElementsFrame {
 }
 
 const ABSENT = Symbol("absent");
-/** Decimal digits of 64 bits, with a sign. */
-const WIDE = /^-?\d{1,20}$/;
+/** Decimal digits of 64 bits, with a sign, as BigInt writes them. */
+const WIDE = /^(?:0|-?[1-9]\d{0,19})$/;
 const HEX = /^[0-9a-f]*$/;
+/** The value of each hexadecimal digit, by its character code. */
+const DIGITS = Uint8Array.from({ length: 128 }, (_, code) => Number.parseInt(String.fromCharCode(code), 16) || 0);
+
+/** Counts a member as asked for; whether it is there. */
+function note(frame: StructFrame, name: string): boolean {
+  frame.seen.push(name);
+  const there = Object.hasOwn(frame.object, name);
+  if (there) frame.found++;
+  return there;
+}
 
 /** Reads a state from a tree of JSON values that is not trusted. */
 export class JsonSource implements Source {
@@ -58,7 +70,7 @@ export class JsonSource implements Source {
     const value = this.#take();
     if (typeof value === "string" && WIDE.test(value)) {
       const wide = BigInt(value);
-      if (isWide(type, wide) && String(wide) === value) return wide;
+      if (isWide(type, wide)) return wide;
     }
     throw this.#invalid(`is no string with a ${type}`);
   }
@@ -74,7 +86,11 @@ export class JsonSource implements Source {
     if (typeof value !== "string" || value.length !== length * 2 || !HEX.test(value)) {
       throw this.#invalid(`is no string with ${length} bytes in hex`);
     }
-    return Uint8Array.from({ length }, (_, i) => Number.parseInt(value.slice(i * 2, i * 2 + 2), 16));
+    const bytes = new Uint8Array(length);
+    for (let i = 0; i < length; i++) {
+      bytes[i] = ((DIGITS[value.charCodeAt(i * 2)] as number) << 4) | (DIGITS[value.charCodeAt(i * 2 + 1)] as number);
+    }
+    return bytes;
   }
 
   text(): string {
@@ -95,21 +111,23 @@ export class JsonSource implements Source {
 
   beginStruct(): void {
     const object = this.#object(this.#take());
-    const seen = new Set([SUBSECTIONS_MEMBER]);
-    if (this.#versioned) seen.add(VERSION_MEMBER);
+    const frame: StructFrame = { object, seen: [], found: 0 };
+    this.#structs.push(frame);
+    if (this.#versioned) note(frame, VERSION_MEMBER);
+    note(frame, SUBSECTIONS_MEMBER);
     this.#versioned = false;
-    this.#structs.push({ object, seen });
   }
 
   member(name: string): void {
-    const { object, seen } = this.#structs.at(-1)!;
-    this.#pending = Object.hasOwn(object, name) ? object[name] : ABSENT;
-    seen.add(name);
+    const frame = this.#structs.at(-1)!;
+    this.#pending = note(frame, name) ? frame.object[name] : ABSENT;
   }
 
   endStruct(): void {
-    const { object, seen } = this.#structs.pop()!;
-    const unknown = Object.keys(object).find((name) => !seen.has(name));
+    const { object, seen, found } = this.#structs.pop()!;
+    const names = Object.keys(object);
+    if (names.length === found) return;
+    const unknown = names.find((name) => !seen.includes(name));
     if (unknown !== undefined) throw this.#invalid(`has an unknown member ${JSON.stringify(unknown)}`);
   }
 
