@@ -5,6 +5,7 @@ import { benchFootprint } from "./footprint.js";
 import { benchKick } from "./kick.js";
 import { benchNet } from "./net.js";
 import { benchStart } from "./start.js";
+import { benchVmstate } from "./vmstate.js";
 
 const benches = {
   footprint: benchFootprint,
@@ -14,6 +15,7 @@ const benches = {
   block: benchBlock,
   direct: benchDirect,
   net: benchNet,
+  vmstate: benchVmstate,
 };
 
 /** Runs the benchmarks named on the command line, or all, and prints their tables. */
