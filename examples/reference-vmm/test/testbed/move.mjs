@@ -2,6 +2,8 @@
 import assert from "node:assert/strict";
 import { setTimeout as delay } from "node:timers/promises";
 import { RamBlock } from "@baton/memory";
+import { jsonCodec, qemuCodec } from "@baton/migration/vmstate";
+import { joinSections, saveSections } from "@baton/reference-vmm";
 import { LinuxVm } from "./linux-vm.mjs";
 import { done, test } from "./tap.mjs";
 
@@ -13,6 +15,16 @@ let seed = 20261121;
 const random = () => {
   seed = (Math.imul(seed, 1103515245) + 12345) & 0x7fffffff;
   return seed / 0x7fffffff;
+};
+const codecs = [qemuCodec, jsonCodec];
+/** The state as another process finds it that was given its sections, in the encoding of the round. */
+const throughSections = (state, inventory, round) => {
+  const codec = codecs[round % codecs.length];
+  const sections = saveSections(state, inventory).map(({ descriptor, ...section }) => ({
+    ...section,
+    state: codec.decode(descriptor, codec.encode(descriptor, section.state)),
+  }));
+  return joinSections(sections, inventory);
 };
 const ticks = (guest) => guest.output.match(/BATON TICK cpu=\d+/g) ?? [];
 
@@ -30,7 +42,9 @@ await test(`a Linux guest with ${VCPUS} vCPUs under load is moved ${moves} times
     const began = performance.now();
     await guest.vm.pause();
     for (const place of guest.vm.stopPoints) met[place] = (met[place] ?? 0) + 1;
-    const state = await guest.vm.saveState();
+    const saved = await guest.vm.saveState();
+    const state = throughSections(saved, guest.vm.machine.inventory, move);
+    assert.deepEqual(state, saved);
     await guest.vm.close();
     await guest.create({ state });
     await guest.vm.resume();
