@@ -23,7 +23,8 @@ export function* readUnmeasured<T>(
         return value;
       }
     } catch (error) {
-      const short = shortfall(error);
+      // What was missed where bytes were missing may be why the rest makes no sense.
+      const short = reader.starved ? 1 : shortfall(error);
       if (short === undefined || input.ended) throw error;
       missing = short;
     }

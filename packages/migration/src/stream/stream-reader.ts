@@ -172,6 +172,7 @@ export class StreamReader {
       if (tag !== TAG.start) throw streamError("STREAM_RAM", "section 'ram' has no parts", offset);
       yield* this.#ramStart(id, version, offset);
     } else if (idstr === CHECKSUM_SECTION && instanceId === 0) {
+      if (tag !== TAG.full) throw streamError("STREAM_ELEMENT", `section '${idstr}' has parts`, offset);
       this.#checkVersion(idstr, version, checksums.version, offset);
       const read = (reader: Parameters<typeof readQemuState>[0]) => readQemuState(reader, checksums, { version });
       const expected = yield* readUnmeasured(input, `section '${idstr}'`, MAX_SECTION_BYTES, read);
