@@ -4,7 +4,7 @@ import { build, checkPlatform, ensurePrograms, installDependencies, main, root, 
 
 await main(async () => {
   checkPlatform();
-  ensurePrograms({ cc: "gcc libc6-dev", "qemu-system-x86_64": "qemu-system-x86", ip: "iproute2" });
+  ensurePrograms({ cc: "gcc libc6-dev zlib1g-dev", "qemu-system-x86_64": "qemu-system-x86", ip: "iproute2" });
   installDependencies();
   build("@baton/bench...");
   return run(process.execPath, [join(root, "bench/dist/bench.js"), ...process.argv.slice(2)]);

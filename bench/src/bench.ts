@@ -5,6 +5,7 @@ import { benchFootprint } from "./footprint.js";
 import { benchKick } from "./kick.js";
 import { benchNet } from "./net.js";
 import { benchStart } from "./start.js";
+import { benchStream } from "./stream.js";
 import { benchVmstate } from "./vmstate.js";
 
 const benches = {
@@ -16,6 +17,7 @@ const benches = {
   direct: benchDirect,
   net: benchNet,
   vmstate: benchVmstate,
+  stream: benchStream,
 };
 
 /** Runs the benchmarks named on the command line, or all, and prints their tables. */

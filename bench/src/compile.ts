@@ -6,13 +6,13 @@ import { fileURLToPath } from "node:url";
 
 const programs = new Map<string, string>();
 
-/** Compiles `c/NAME.c` once; its path. */
-export function compiled(name: string): string {
+/** Compiles `c/NAME.c` once, with `libraries` as the compiler's words; its path. */
+export function compiled(name: string, libraries: readonly string[] = []): string {
   let program = programs.get(name);
   if (program === undefined) {
     program = join(mkdtempSync(join(tmpdir(), "baton-bench-")), name);
     const source = fileURLToPath(new URL(`../c/${name}.c`, import.meta.url));
-    execFileSync("cc", ["-O2", "-Wall", "-pthread", "-o", program, source], { stdio: "inherit" });
+    execFileSync("cc", ["-O2", "-Wall", "-pthread", "-o", program, source, ...libraries], { stdio: "inherit" });
     programs.set(name, program);
   }
   return program;
