@@ -1,3 +1,4 @@
+import { writeFileSync } from "node:fs";
 import { resolve } from "node:path";
 import type { ChardevBackend, ConsolePortInfo } from "@baton/devices-virtio";
 import { BatonError, exitImmediately } from "@baton/linux";
@@ -5,6 +6,7 @@ import type { CommandContext } from "../command/command.js";
 import type { DeviceDescription } from "../config.js";
 import { serial } from "../config.js";
 import { createVm } from "../create-vm.js";
+import { machineSchema } from "../machine/vmstate/schema.js";
 import { deviceConfigs } from "../options/device/table.js";
 import { portChardevs } from "../options/device/virtio-serial.js";
 import { optionError } from "../options/grammar.js";
@@ -27,6 +29,10 @@ const CLOSE_TIMEOUT_MS = 2000;
 
 /** Runs a VM as the command line asks; resolves to the exit code when it has ended and everything is cleaned up. */
 export async function runVmm(options: VmmOptions): Promise<number> {
+  if (options.dumpVmstate !== undefined) {
+    writeFileSync(options.dumpVmstate, `${JSON.stringify(machineSchema(), null, 1)}\n`);
+    return exitCode.ok;
+  }
   const ports = portChardevs(options).map((id) => options.chardevs.get(id));
   const { qmp, monitors } = surfaces(options);
   const users = [serialBackend(options), ...ports, ...qmp, ...monitors.map(({ address }) => address)];

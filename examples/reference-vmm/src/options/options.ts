@@ -85,6 +85,8 @@ export interface VmmOptions {
   startPaused: boolean;
   /** Where a guest comes from, or `defer` where that is said later. */
   incoming: string | undefined;
+  /** The file that gets the schema of streams, instead of a VM that runs. */
+  dumpVmstate: string | undefined;
   policy: {
     onReset?: "reset" | "shutdown";
     onShutdown?: "shutdown" | "pause";
@@ -133,6 +135,7 @@ export function emptyOptions(): VmmOptions {
     logFile: undefined,
     startPaused: false,
     incoming: undefined,
+    dumpVmstate: undefined,
     policy: { onPanic: "shutdown" },
   };
 }

@@ -174,6 +174,11 @@ export const optionTable: Readonly<Record<string, OptionEntry>> = {
       o.incoming = v;
     },
   },
+  "dump-vmstate": {
+    argument: "FILE",
+    help: "writes what migration streams consist of, as JSON, and runs no guest",
+    apply: (o, v) => (o.dumpVmstate = v),
+  },
   S: { help: "does not start the guest: `cont` does", apply: (o) => (o.startPaused = true) },
   freeze: { help: "", apply: (o) => (o.startPaused = true) },
   "no-reboot": { help: "a reset of the guest ends the VM", apply: (o) => (o.policy.onReset = "shutdown") },
