@@ -127,7 +127,7 @@ describeKvm("the VM's clock", () => {
   it("goes on from the value that it is set to", () => {
     using made = machine();
     const wanted = 3600n * 1_000_000_000n;
-    setClock(made.vm, { clockNs: wanted, flags: 0, realtimeNs: null, hostTsc: null }, { advance: false });
+    setClock(made.vm, { clockNs: wanted, flags: 0, realtimeNs: null, hostTsc: null, bootId: "" }, { advance: false });
     const { clockNs } = getClock(made.vm);
     expect(clockNs).toBeGreaterThanOrEqual(wanted);
     expect(clockNs - wanted).toBeLessThan(1_000_000_000n);

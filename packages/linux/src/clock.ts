@@ -1,3 +1,4 @@
+import { readFileSync } from "node:fs";
 import { CLOCK_BOOTTIME, CLOCK_MONOTONIC, CLOCK_REALTIME } from "./abi/event.js";
 import { checked } from "./errno.js";
 import { libc } from "./native.js";
@@ -23,4 +24,9 @@ export function realtimeNs(): bigint {
 /** Nanoseconds since the host's boot, suspend included. clock_gettime(2) CLOCK_BOOTTIME. */
 export function boottimeNs(): bigint {
   return now(CLOCK_BOOTTIME);
+}
+
+/** The host's boot, by the kernel's random name for it: clocks but CLOCK_REALTIME, and the TSC, mean nothing in another. */
+export function bootId(): string {
+  return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
 }

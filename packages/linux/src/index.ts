@@ -326,7 +326,7 @@ export {
   UFFD_PAGEFAULT_FLAG_WRITE,
   UFFD_USER_MODE_ONLY,
 } from "./abi/userfaultfd.js";
-export { boottimeNs, monotonicNs, realtimeNs } from "./clock.js";
+export { bootId, boottimeNs, monotonicNs, realtimeNs } from "./clock.js";
 export { Epoll } from "./epoll.js";
 export { errnoMessage, errnoName, type ThrowErrnoOptions, throwErrno } from "./errno.js";
 // For users: the calls.

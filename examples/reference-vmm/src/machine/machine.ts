@@ -2,6 +2,7 @@ import { readFileSync } from "node:fs";
 import {
   Bus,
   bootLayout,
+  type ClockState,
   type CpuTopology,
   cpuPlace,
   createIrqchip,
@@ -23,11 +24,12 @@ import {
   setXcrs,
   threadPool,
   VcpuGroup,
+  type VcpuState,
   type Vm,
   writeAcpi,
 } from "@baton/core-kvm";
 import type { VirtioEvent } from "@baton/devices-virtio";
-import { BatonError } from "@baton/linux";
+import { BatonError, bootId, realtimeNs } from "@baton/linux";
 import { GuestMemory, RamBlock } from "@baton/memory";
 import type { VmConfig } from "../config.js";
 import { loadRtc, saveRtc } from "../platform/rtc.js";
@@ -377,9 +379,12 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: C
       `The state has ${state.vcpus.length} vCPUs, this machine has ${vm.vcpus.length}`,
     );
   }
+  const sameBoot = state.clock.bootId === bootId();
+  const elapsedNs = clock === "freeze" ? 0n : elapsedSince(state.clock);
   vm.vcpus.forEach((vcpu, i) => {
-    const tsc = clock === "freeze" ? "value" : "offset";
-    setVcpuState(vcpu, state.vcpus[i] as (typeof state.vcpus)[number], { tsc });
+    const saved = state.vcpus[i] as VcpuState;
+    if (sameBoot && clock === "advance") setVcpuState(vcpu, saved);
+    else setVcpuState(vcpu, sameBoot ? saved : withLaterTsc(saved, elapsedNs), { tsc: "value" });
   });
   setIrqchip(vm, state.irqchip);
   setPit(vm, state.pit);
@@ -387,4 +392,17 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: C
   loadRtc(platform.rtc, state.devices.rtc);
   new Int32Array(platform.i8042).set(state.devices.i8042);
   new Int32Array(platform.ged).set(state.devices.ged);
+}
+
+/** The real time that has passed since a clock was read; 0 where that is not known, or the host's clock was set back. */
+function elapsedSince({ realtimeNs: then }: ClockState): bigint {
+  const elapsed = then === null ? 0n : realtimeNs() - then;
+  return elapsed > 0n ? elapsed : 0n;
+}
+
+/** A vCPU whose TSC has gone on for so long, for a host whose own TSC has begun anew. */
+function withLaterTsc(state: VcpuState, elapsedNs: bigint): VcpuState {
+  const ticks = (elapsedNs * BigInt(state.tscKhz ?? 0)) / 1_000_000n;
+  const msrs = state.msrs.map((msr) => (msr.index === MSR_TSC ? { ...msr, data: msr.data + ticks } : msr));
+  return { ...state, msrs };
 }

@@ -1,6 +1,6 @@
 import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { BatonError, processStartTime } from "@baton/linux";
+import { BatonError, bootId, processStartTime } from "@baton/linux";
 
 /** The file in a VM's directory that describes it. */
 const FILE = "vm.json";
@@ -45,11 +45,6 @@ export function isVmName(name: string): boolean {
   return NAME.test(name);
 }
 
-/** The host's boot, by the kernel's random name for it. */
-export function bootId(): string {
-  return readFileSync("/proc/sys/kernel/random/boot_id", "latin1").trim();
-}
-
 /** Whether the very process that wrote the entry lives. */
 export function isAlive({ pid, startTime, bootId: boot }: VmEntry): boolean {
   return boot === bootId() && processStartTime(pid) === startTime;
@@ -76,11 +71,11 @@ export function readEntry(directory: string): VmEntry | undefined {
 
 function parseEntry(value: unknown): VmEntry | undefined {
   if (typeof value !== "object" || value === null) return undefined;
-  const { version, name, pid, startTime, bootId, since, sockets } = value as Record<string, unknown>;
+  const { version, name, pid, startTime, bootId: boot, since, sockets } = value as Record<string, unknown>;
   if (version !== VERSION || typeof name !== "string" || !isVmName(name)) return undefined;
   if (!Number.isInteger(pid) || (pid as number) < 1 || (pid as number) > 0x7fffffff) return undefined;
   if (typeof startTime !== "string" || !/^\d{1,20}$/.test(startTime)) return undefined;
-  if (typeof bootId !== "string" || !Number.isFinite(since)) return undefined;
+  if (typeof boot !== "string" || !Number.isFinite(since)) return undefined;
   if (typeof sockets !== "object" || sockets === null) return undefined;
   const path = (key: keyof VmSockets) => {
     const text = (sockets as Record<string, unknown>)[key];
@@ -90,7 +85,7 @@ function parseEntry(value: unknown): VmEntry | undefined {
     name,
     pid: pid as number,
     startTime: BigInt(startTime),
-    bootId,
+    bootId: boot,
     since: since as number,
     sockets: { ...path("qmp"), ...path("metrics"), ...path("console") },
   };

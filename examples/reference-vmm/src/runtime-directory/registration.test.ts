@@ -12,9 +12,9 @@ import {
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { getpid, processStartTime } from "@baton/linux";
+import { bootId, getpid, processStartTime } from "@baton/linux";
 import { afterAll, beforeEach, describe, expect, test } from "@jest/globals";
-import { bootId, readEntry, type VmEntry, writeEntry } from "./entry.js";
+import { readEntry, type VmEntry, writeEntry } from "./entry.js";
 import { checkRuntimeDirectory, makeRuntimeDirectory, runtimeDirectoryPath } from "./location.js";
 import { findVm, listVms } from "./lookup.js";
 import { Registration } from "./registration.js";

@@ -1,7 +1,7 @@
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { BatonError, getpid, processStartTime } from "@baton/linux";
-import { aVmName, bootId, isAlive, readEntry, type VmEntry, type VmSockets, writeEntry } from "./entry.js";
+import { BatonError, bootId, getpid, processStartTime } from "@baton/linux";
+import { aVmName, isAlive, readEntry, type VmEntry, type VmSockets, writeEntry } from "./entry.js";
 import { makeRuntimeDirectory, runtimeDirectoryPath } from "./location.js";
 import { withDirectoryLock } from "./lock.js";
 

@@ -1,4 +1,4 @@
-import { ioctl } from "@baton/linux";
+import { bootId, ioctl } from "@baton/linux";
 import { KVM_CLOCK_HOST_TSC, KVM_CLOCK_REALTIME, KVM_GET_CLOCK, KVM_SET_CLOCK, kvm_clock_data } from "../abi/kvm.js";
 import { Struct } from "../struct.js";
 import type { Vm } from "../vm.js";
@@ -10,6 +10,8 @@ export interface ClockState {
   /** CLOCK_REALTIME in nanoseconds, where the host gives it. */
   readonly realtimeNs: bigint | null;
   readonly hostTsc: bigint | null;
+  /** The host's boot: offsets to its TSC are of no use in another. */
+  readonly bootId: string;
 }
 
 /** Reads the clock; flags are KVM's (KVM API 4.29). */
@@ -22,6 +24,7 @@ export function getClock(vm: Vm): ClockState {
     flags,
     realtimeNs: flags & KVM_CLOCK_REALTIME ? data.u64(kvm_clock_data.realtime) : null,
     hostTsc: flags & KVM_CLOCK_HOST_TSC ? data.u64(kvm_clock_data.host_tsc) : null,
+    bootId: bootId(),
   };
 }
 

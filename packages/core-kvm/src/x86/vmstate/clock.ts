@@ -1,4 +1,4 @@
-import { bool, existsIf, named, type StateOf, u32, u64, type Vmstate, vmstate } from "@baton/migration/vmstate";
+import { bool, existsIf, named, type StateOf, text, u32, u64, type Vmstate, vmstate } from "@baton/migration/vmstate";
 import type { ClockState } from "../clock.js";
 
 /** QEMU's section `kvmclock`, version 1: the clock in nanoseconds. QEMU: hw/i386/kvm/clock.c. */
@@ -23,7 +23,7 @@ const has =
   (state: { [P in K]: boolean }) =>
     state[member];
 
-/** Baton's section `baton/clock`: the flags, and the host's clocks at the instant at which the clock was read. */
+/** Baton's section `baton/clock`: the flags, the host's clocks at the instant at which the clock was read, and the host's boot. */
 export const ownClockVmstate = vmstate({
   name: "baton/clock",
   version: 1,
@@ -33,6 +33,7 @@ export const ownClockVmstate = vmstate({
     realtimeNs: existsIf(["hasRealtime"], has("hasRealtime"), u64, 0n),
     hasHostTsc: bool,
     hostTsc: existsIf(["hasHostTsc"], has("hasHostTsc"), u64, 0n),
+    bootId: text,
   },
 });
 
@@ -46,7 +47,7 @@ export interface ClockSections {
 }
 
 /** The clock's state as sections. */
-export function saveClock({ clockNs, flags, realtimeNs, hostTsc }: ClockState): ClockSections {
+export function saveClock({ clockNs, flags, realtimeNs, hostTsc, bootId }: ClockState): ClockSections {
   return {
     kvmclock: { clock: clockNs },
     own: {
@@ -55,6 +56,7 @@ export function saveClock({ clockNs, flags, realtimeNs, hostTsc }: ClockState): 
       realtimeNs: realtimeNs ?? 0n,
       hasHostTsc: hostTsc !== null,
       hostTsc: hostTsc ?? 0n,
+      bootId,
     },
   };
 }
@@ -66,5 +68,6 @@ export function joinClock({ kvmclock, own }: ClockSections): ClockState {
     flags: own.flags,
     realtimeNs: own.hasRealtime ? own.realtimeNs : null,
     hostTsc: own.hasHostTsc ? own.hostTsc : null,
+    bootId: own.bootId,
   };
 }
