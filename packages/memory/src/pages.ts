@@ -100,8 +100,10 @@ export function* nonZeroRanges(block: MappedRam, options: NonZeroOptions = {}): 
     for (let at = range.offset; at < rangeEnd; ) {
       const window = Math.min(GIB, rangeEnd - at);
       const words = new Uint32Array(view(block.hva + BigInt(at), window));
+      const { hva } = block;
+      // Most pages are told by their first word, without making an address of it.
       const zero = (from: number, length: number) =>
-        isZero(block.hva + BigInt(from), words[(from - at) >>> 2] as number, length);
+        words[(from - at) >>> 2] === 0 && isZero(hva + BigInt(from), 0, length);
       for (let big = at; big < at + window; ) {
         const bigEnd = Math.min(big + stride - (big % stride), at + window);
         if (!zero(big, bigEnd - big)) {

@@ -58,7 +58,7 @@ export function* readPageRecords(
       throw streamError("STREAM_RAM", message, recordAt, { block, page: offset });
     }
     if (kind === RAM_FLAG.zero) {
-      yield* input.need(1);
+      if (input.available < 1) yield* input.need(1);
       const fill = input.u8();
       if (fill !== 0) throw streamError("STREAM_RAM", `a page filled with ${fill} is no zero page`, recordAt, { fill });
       target.zero(offset);

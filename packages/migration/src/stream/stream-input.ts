@@ -181,7 +181,11 @@ export class StreamInput {
     if (count === 0) return;
     if (count <= SMALL) {
       if (this.#gatheredBytes + count > GATHERED) this.#flush();
-      for (let i = this.#mark; i < this.#start; i++) this.#gathered[this.#gatheredBytes++] = this.#buffer[i] as number;
+      const { buffer } = this;
+      const gathered = this.#gathered;
+      let to = this.#gatheredBytes;
+      for (let i = this.#mark, end = this.#start; i < end; i++) gathered[to++] = buffer[i] as number;
+      this.#gatheredBytes = to;
     } else {
       this.#flush();
       this.#crc = crc32(this.#buffer.subarray(this.#mark, this.#start), this.#crc);
