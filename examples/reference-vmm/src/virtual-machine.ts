@@ -342,6 +342,8 @@ export class VirtualMachine {
       if (this.#run.state !== "inmigrate") throw new BatonError("MIGRATION_STATE", "This VM awaits no guest");
       const { state, runState, clock } = await work();
       await this.#machine.load(state, clock);
+      // The time in between is none in which it was stuck.
+      for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
       if (runState === "running" && this.#autostart) await this.#enterRunning();
       else this.#run.enter(runState === "running" || !this.#run.allows(runState) ? "paused" : runState);
     });

@@ -217,7 +217,9 @@ export class Machine {
    * said that one was to come. What fails leaves a machine that must not run.
    */
   async load(state: MachineState, clock: ClockMode = "advance"): Promise<void> {
+    const giveBack = keepWallClocks(this.memory, state.vcpus);
     restore(this.vm, this.platform, state, clock);
+    giveBack();
     await this.virtio.load(state.devices.virtio);
     this.uart().load(state.devices.uart);
   }
@@ -405,4 +407,23 @@ function withLaterTsc(state: VcpuState, elapsedNs: bigint): VcpuState {
   const ticks = (elapsedNs * BigInt(state.tscKhz ?? 0)) / 1_000_000n;
   const msrs = state.msrs.map((msr) => (msr.index === MSR_TSC ? { ...msr, data: msr.data + ticks } : msr));
   return { ...state, msrs };
+}
+
+/** The MSRs by which a guest asks for the time of its boot (Linux: Documentation/virt/kvm/x86/msr.rst). */
+const MSR_WALL_CLOCKS = [0x11, 0x4b56_4d00];
+/** `struct pvclock_wall_clock`, in bytes. */
+const WALL_CLOCK_BYTES = 12;
+
+/**
+ * Keeps what the guest has of the time of its boot; the function that is returned gives it back. Setting the MSRs has KVM
+ * write it anew, from a clock that is not set yet.
+ */
+function keepWallClocks(memory: GuestMemory, vcpus: readonly VcpuState[]): () => void {
+  const places = vcpus.flatMap(({ msrs }) => msrs.filter(({ index }) => MSR_WALL_CLOCKS.includes(index)));
+  const kept = [...new Set(places.map(({ data }) => data))]
+    .filter((gpa) => gpa !== 0n && memory.has(gpa, WALL_CLOCK_BYTES))
+    .map((gpa) => ({ gpa, bytes: memory.read(gpa, WALL_CLOCK_BYTES) }));
+  return () => {
+    for (const { gpa, bytes } of kept) memory.write(gpa, bytes);
+  };
 }
