@@ -4,7 +4,6 @@
  */
 import assert from "node:assert/strict";
 import { execFileSync, spawn } from "node:child_process";
-import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
@@ -116,15 +115,30 @@ class Machine {
   async memory() {
     const path = `/tmp/memory${this.index}`;
     await this.call("pmemsave", { val: 0, size: MIB * 2 ** 20, filename: path });
-    const digest = createHash("md5").update(readFileSync(path)).digest("hex");
+    const bytes = readFileSync(path);
     rmSync(path);
-    return digest;
+    return bytes;
   }
 
   async quit() {
     await this.call("quit");
     await this.ended;
   }
+}
+
+/** The places of memory that differ, the first of each page. */
+function differences(before, after) {
+  const found = [];
+  for (let page = 0; page < before.length; page += 4096) {
+    const [a, b] = [before.subarray(page, page + 4096), after.subarray(page, page + 4096)];
+    if (a.equals(b)) continue;
+    const at = a.findIndex((byte, i) => byte !== b[i]);
+    const end = 4096 - [...a].reverse().findIndex((byte, i) => byte !== b[4095 - i]);
+    found.push(
+      `0x${(page + at).toString(16)}: ${a.subarray(at, Math.min(end, at + 32)).toString("hex")} is ${b.subarray(at, Math.min(end, at + 32)).toString("hex")}`,
+    );
+  }
+  return found;
 }
 
 ip("link", "add", "br0", "type", "bridge");
@@ -144,7 +158,7 @@ const ways = [
   { name: "a file", to: () => "file:/tmp/guest,offset=4096", from: () => "file:/tmp/guest,offset=4096", late: true },
   { name: "a UNIX socket", to: () => "unix:/tmp/move", from: () => "unix:/tmp/move" },
   { name: "TCP", to: (port) => `tcp:127.0.0.1:${port}`, from: () => "tcp:127.0.0.1:0" },
-];
+].slice(0, Number(process.env.WAYS));
 for (const [index, { name, to, from, late }] of ways.entries()) {
   await test(`it goes on in another process, through ${name}`, async () => {
     const await_ = () => new Machine(index + 1, ["-S", "-incoming", from()]).connect();
@@ -157,7 +171,7 @@ for (const [index, { name, to, from, late }] of ways.entries()) {
     target ??= await await_();
     assert.deepEqual(await target.migrated(), { status: "completed" });
     assert.equal((await target.call("query-status")).status, "paused");
-    assert.equal(await target.memory(), await guest.memory());
+    assert.deepEqual(differences(await guest.memory(), await target.memory()), []);
     await target.call("cont");
     await assert.rejects(guest.call("cont"), /in use by another virtual machine/);
     await target.until(() => target.steps().length >= 3, "the guest's steps after the move");
@@ -173,7 +187,7 @@ for (const [index, { name, to, from, late }] of ways.entries()) {
 
 await test("its clocks never stepped back, and its steps are whole", async () => {
   const steps = machines.flatMap((machine) => machine.steps());
-  assert.ok(steps.length >= 10, `${steps.length} steps`);
+  assert.ok(steps.length >= 3 * machines.length, `${steps.length} steps`);
   for (let i = 1; i < steps.length; i++) {
     const [before, after] = [steps[i - 1], steps[i]];
     // A line that one process began and another ended is in neither output.
