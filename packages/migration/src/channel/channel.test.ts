@@ -9,13 +9,14 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { stat } from "node:fs/promises";
 import { createConnection, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { liveFds, O_RDWR, open, threadCount } from "@baton/linux";
 import { RamBlock } from "@baton/memory";
-import { afterEach, beforeEach, describe, expect, it } from "@jest/globals";
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from "@jest/globals";
 import {
   type Channel,
   formatMigrationAddress,
@@ -38,6 +39,9 @@ let fdsBefore: readonly string[];
 let threadsBefore: number;
 
 const openFds = () => readdirSync("/proc/self/fd").length;
+
+// Node's own pool of threads starts with the first work for it.
+beforeAll(() => stat("/"));
 
 beforeEach(() => {
   directory = mkdtempSync(join(tmpdir(), "baton-channel-"));
