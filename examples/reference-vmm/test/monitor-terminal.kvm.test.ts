@@ -117,7 +117,7 @@ describeKvm("the monitor on a terminal", () => {
     terminal.type(TAB);
     terminal.type(TAB);
     await shows(/balloon +block +[\s\S]*\(qemu\) info $/);
-    terminal.resize(24, 30);
+    terminal.resize(24, 48);
     // What has been typed is shown anew.
     await shows(/\(qemu\) info $/);
     terminal.type(TAB);
