@@ -1,3 +1,4 @@
+import { protobufCodec } from "@baton/migration/protobuf";
 import {
   ByteReader,
   ByteWriter,
@@ -36,6 +37,7 @@ function erased<Encoded>(name: string, codec: Codec<Encoded>, carry: (encoded: E
 export const stateCodecs: readonly StateCodec[] = [
   erased("qemu", qemuCodec, (bytes) => bytes.slice()),
   erased("json", jsonCodec, (json) => JSON.parse(JSON.stringify(json)) as typeof json),
+  erased("protobuf", protobufCodec, (bytes) => bytes.slice()),
 ];
 
 /** The encoding of a round: each has its turn. */

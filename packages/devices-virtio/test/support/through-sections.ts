@@ -1,3 +1,4 @@
+import { protobufCodec } from "@baton/migration/protobuf";
 import {
   ByteReader,
   ByteWriter,
@@ -27,6 +28,7 @@ const models: ReadonlyMap<number, string> = new Map([
 const codecs: readonly (readonly [string, Codec<never>])[] = [
   ["qemu", qemuCodec as unknown as Codec<never>],
   ["json", jsonCodec as unknown as Codec<never>],
+  ["protobuf", protobufCodec as unknown as Codec<never>],
 ];
 
 /** QEMU's encoding in one process, where descriptors are their numbers. */
