@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import {
   Bus,
   bootLayout,
-  type ClockState,
   type CpuTopology,
   cpuPlace,
   createIrqchip,
@@ -34,6 +33,7 @@ import { GuestMemory, RamBlock } from "@baton/memory";
 import type { VmConfig } from "../config.js";
 import { loadRtc, saveRtc } from "../platform/rtc.js";
 import { Uart16550 } from "../platform/uart-16550.js";
+import { elapsedSince, keepWallClocks, withLaterTsc } from "./guest-time.js";
 import { createPlatformMemory, microvmAcpi, microvmLayout, type PlatformMemory, platformDevices } from "./microvm.js";
 import type { MachineState } from "./state.js";
 import { VirtioDevices } from "./virtio-devices.js";
@@ -381,12 +381,12 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: C
       `The state has ${state.vcpus.length} vCPUs, this machine has ${vm.vcpus.length}`,
     );
   }
-  const sameBoot = state.clock.bootId === bootId();
-  const elapsedNs = clock === "freeze" ? 0n : elapsedSince(state.clock);
+  const offsets = clock === "advance" && state.clock.bootId === bootId();
+  const elapsedNs = offsets || clock === "freeze" ? 0n : elapsedSince(state.clock, realtimeNs());
   vm.vcpus.forEach((vcpu, i) => {
     const saved = state.vcpus[i] as VcpuState;
-    if (sameBoot && clock === "advance") setVcpuState(vcpu, saved);
-    else setVcpuState(vcpu, sameBoot ? saved : withLaterTsc(saved, elapsedNs), { tsc: "value" });
+    if (offsets) setVcpuState(vcpu, saved);
+    else setVcpuState(vcpu, withLaterTsc(saved, elapsedNs), { tsc: "value" });
   });
   setIrqchip(vm, state.irqchip);
   setPit(vm, state.pit);
@@ -394,36 +394,4 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: C
   loadRtc(platform.rtc, state.devices.rtc);
   new Int32Array(platform.i8042).set(state.devices.i8042);
   new Int32Array(platform.ged).set(state.devices.ged);
-}
-
-/** The real time that has passed since a clock was read; 0 where that is not known, or the host's clock was set back. */
-function elapsedSince({ realtimeNs: then }: ClockState): bigint {
-  const elapsed = then === null ? 0n : realtimeNs() - then;
-  return elapsed > 0n ? elapsed : 0n;
-}
-
-/** A vCPU whose TSC has gone on for so long, for a host whose own TSC has begun anew. */
-function withLaterTsc(state: VcpuState, elapsedNs: bigint): VcpuState {
-  const ticks = (elapsedNs * BigInt(state.tscKhz ?? 0)) / 1_000_000n;
-  const msrs = state.msrs.map((msr) => (msr.index === MSR_TSC ? { ...msr, data: msr.data + ticks } : msr));
-  return { ...state, msrs };
-}
-
-/** The MSRs by which a guest asks for the time of its boot (Linux: Documentation/virt/kvm/x86/msr.rst). */
-const MSR_WALL_CLOCKS = [0x11, 0x4b56_4d00];
-/** `struct pvclock_wall_clock`, in bytes. */
-const WALL_CLOCK_BYTES = 12;
-
-/**
- * Keeps what the guest has of the time of its boot; the function that is returned gives it back. Setting the MSRs has KVM
- * write it anew, from a clock that is not set yet.
- */
-function keepWallClocks(memory: GuestMemory, vcpus: readonly VcpuState[]): () => void {
-  const places = vcpus.flatMap(({ msrs }) => msrs.filter(({ index }) => MSR_WALL_CLOCKS.includes(index)));
-  const kept = [...new Set(places.map(({ data }) => data))]
-    .filter((gpa) => gpa !== 0n && memory.has(gpa, WALL_CLOCK_BYTES))
-    .map((gpa) => ({ gpa, bytes: memory.read(gpa, WALL_CLOCK_BYTES) }));
-  return () => {
-    for (const { gpa, bytes } of kept) memory.write(gpa, bytes);
-  };
 }

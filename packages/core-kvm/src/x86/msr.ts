@@ -11,6 +11,11 @@ export interface MsrEntry {
 
 /** The time stamp counter. */
 export const MSR_TSC = 0x10;
+/**
+ * Where the guest wants to have the time of its boot: setting one has KVM write it there. The second is the newer of the two.
+ * Linux: Documentation/virt/kvm/x86/msr.rst.
+ */
+export const MSR_KVM_WALL_CLOCKS: readonly number[] = [0x11, 0x4b56_4d00];
 /** The next deadline of the LAPIC's timer, in TSC ticks. */
 export const MSR_TSC_DEADLINE = 0x6e0;
 
