@@ -44,6 +44,14 @@ export interface DepartingGuest {
   readonly runState: RunState;
 }
 
+/** A guest that is about to go, and what is known of its going. */
+export interface Departure extends DepartingGuest {
+  /** When it was stopped, as `performance.now()` tells it. */
+  readonly stoppedAt: number;
+  /** To be called when another side may have all of it: after a failure the guest does not run on by itself any more. */
+  readonly sent: () => void;
+}
+
 /** A guest that has come from another machine; its RAM is in place. */
 export interface ArrivingGuest extends DepartingGuest {
   readonly clock?: ClockMode;
@@ -219,9 +227,17 @@ export class VirtualMachine {
     });
   }
 
-  /** Resets the machine; it runs on if it ran before. One that had crashed or shut down is then `prelaunch`, and waits. */
+  /**
+   * Resets the machine; it runs on if it ran before. One that had crashed or shut down is then `prelaunch`, and waits. Fails
+   * with `MIGRATION_STATE` while a guest is awaited.
+   */
   reset(reason: ShutdownCause = "host-qmp-system-reset"): Promise<void> {
-    return this.#serialised(undefined, () => this.#reset(false, reason));
+    return this.#serialised(undefined, async () => {
+      if (this.#run.state === "inmigrate") {
+        throw new BatonError("MIGRATION_STATE", "A guest is awaited: there is none to be reset");
+      }
+      await this.#reset(false, reason);
+    });
   }
 
   /** Presses the power button; what the guest makes of it is its own affair. */
@@ -302,9 +318,10 @@ export class VirtualMachine {
   /**
    * Stops the guest and has `work` carry it away: its state, while all of RAM lies still. Then it is `postmigrate`, and
    * its disks are for the other side; {@link resume} takes them back. Where `work` fails or is aborted, the guest is
-   * what it was before. Errors: `MIGRATION_STATE`, `PAUSE_TIMEOUT`, those of `work`.
+   * what it was before; but it stays `paused` once it was {@link Departure.sent}, as it may run elsewhere.
+   * Errors: `MIGRATION_STATE`, `PAUSE_TIMEOUT`, those of `work`.
    */
-  depart<T>(work: (guest: DepartingGuest) => Promise<T>, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
+  depart<T>(work: (guest: Departure) => Promise<T>, options: { readonly signal?: AbortSignal } = {}): Promise<T> {
     const { signal } = options;
     return this.#serialised(signal, async () => {
       const before = this.#run.state;
@@ -318,16 +335,21 @@ export class VirtualMachine {
         await this.#halt(signal === undefined ? {} : { signal });
         for (const vcpu of this.#machine.vm.vcpus) vcpu.notifyPaused();
       }
+      const stoppedAt = performance.now();
       this.#run.enter("finish-migrate");
       if (before === "running") this.#events.emit({ type: "stop" });
+      let after = before;
+      const sent = () => {
+        if (before === "running") after = "paused";
+      };
       try {
         const state = await this.#machine.saveState();
         this.#machine.virtio.inactivate();
-        const result = await work({ state, runState: before });
+        const result = await work({ state, runState: before, stoppedAt, sent });
         this.#run.enter("postmigrate");
         return result;
       } catch (error) {
-        await this.#stay(before);
+        await this.#stay(after);
         throw error;
       }
     });
@@ -393,10 +415,10 @@ export class VirtualMachine {
     await this.#machine.resume();
   }
 
-  /** Back to what the guest was in before its move failed; `paused` where it cannot run because of its disks. */
-  async #stay(before: RunState): Promise<void> {
-    if (before !== "running") {
-      this.#run.enter(before);
+  /** What becomes of a guest whose move failed: `paused` where it should run and cannot because of its disks. */
+  async #stay(after: RunState): Promise<void> {
+    if (after !== "running") {
+      this.#run.enter(after);
       return;
     }
     try {

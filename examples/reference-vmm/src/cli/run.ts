@@ -146,7 +146,10 @@ class Vmm {
     try {
       const run = await vm.migration.receive(incoming);
       this.#log.info(`awaiting a guest at ${vm.migration.report().address}`);
-      run.finished.catch((error: BatonError) => this.#log.error(`-incoming ${incoming}: ${error.message}`));
+      run.finished.catch((error: BatonError) => {
+        this.#log.error(`-incoming ${incoming}: ${error.message}`);
+        this.#loggedError = error;
+      });
     } catch (error) {
       throw new BatonError("INCOMING", `-incoming ${incoming}: ${BatonError.from(error, "INCOMING").message}`, {
         cause: error,

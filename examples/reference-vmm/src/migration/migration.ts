@@ -1,4 +1,4 @@
-import { BatonError } from "@baton/linux";
+import { BatonError, throwIfAborted } from "@baton/linux";
 import {
   type Channel,
   type ChannelListener,
@@ -76,6 +76,7 @@ export class Migration {
   readonly #emit: (event: VmEvent) => void;
   readonly #lost: (error: BatonError) => void;
   readonly #status: MigrationStatusMachine;
+  #releaseSignal = () => {};
   #direction: MigrationReport["direction"] = null;
   #abort = new AbortController();
   #progress = new LatestProgress();
@@ -135,7 +136,7 @@ export class Migration {
     this.#checkDeparture(address);
     const limits = this.#begin("outgoing", options);
     const opening = openOutgoing(address, { ...limits, findFd: options.findFd });
-    const run = this.#finish(this.#depart(opening, limits));
+    const run = this.#finish(this.#depart(opening, limits, address.kind === "file"));
     // What takes no peer is open at once, or its error is the command's.
     if (address.kind !== "unix" && address.kind !== "tcp") {
       try {
@@ -159,16 +160,23 @@ export class Migration {
     if (this.#direction !== null) {
       throw new BatonError("MIGRATION_STATE", "The incoming migration has already been started");
     }
-    const listener = await listenIncoming(where, { findFd: options.findFd });
     const limits = this.#begin("incoming", options);
-    this.#address = listener.address;
-    const run = this.#finish(this.#arrive(listener, limits));
+    const listening = listenIncoming(where, { signal: limits.signal, findFd: options.findFd });
+    const run = this.#finish(this.#arrive(listening, limits));
+    try {
+      this.#address = (await listening).address;
+    } catch (error) {
+      await run.finished.catch(() => {});
+      // Nothing has come: it may be tried elsewhere.
+      this.#direction = null;
+      throw error;
+    }
     if (options.endOnError ?? true) run.finished.catch((error: BatonError) => this.#lost(error));
     return run;
   }
 
   /** Ends what is under way, if anything is; resolves when all is as it was before. */
-  async cancel(reason = new BatonError("MIGRATION_CANCELLED", "The migration was cancelled")): Promise<void> {
+  async cancel(reason: unknown = new BatonError("MIGRATION_CANCELLED", "The migration was cancelled")): Promise<void> {
     if (!isUnderWay(this.#status.status)) return;
     this.#status.enter("cancelling");
     this.#abort.abort(reason);
@@ -214,15 +222,16 @@ export class Migration {
   }
 
   #begin(direction: "outgoing" | "incoming", { signal, timeoutMs }: MigrateOptions) {
+    throwIfAborted(signal);
     this.#direction = direction;
     this.#abort = new AbortController();
     this.#progress = new LatestProgress();
     this.#error = undefined;
     this.#timing = { startedAt: performance.now(), setupEndedAt: undefined, stoppedAt: undefined, endedAt: undefined };
     this.#status.enter("setup");
-    signal?.addEventListener("abort", () => void this.cancel(BatonError.from(signal.reason, "MIGRATION_CANCELLED")), {
-      signal: this.#abort.signal,
-    });
+    const onAbort = () => void this.cancel(signal?.reason);
+    signal?.addEventListener("abort", onAbort);
+    this.#releaseSignal = () => signal?.removeEventListener("abort", onAbort);
     return { signal: this.#abort.signal, ...(timeoutMs !== undefined && { timeoutMs }) };
   }
 
@@ -234,8 +243,9 @@ export class Migration {
       (reason: unknown) => {
         const error = BatonError.from(reason, "MIGRATION_FAILED");
         this.#error = error;
-        this.#end(this.#status.status === "cancelling" ? "cancelled" : "failed");
-        throw error;
+        const cancelled = this.#status.status === "cancelling";
+        this.#end(cancelled ? "cancelled" : "failed");
+        throw cancelled ? reason : error;
       },
     );
     // Whoever is not interested need not look.
@@ -245,27 +255,25 @@ export class Migration {
   }
 
   #end(status: "completed" | "cancelled" | "failed"): MigrationReport {
+    this.#releaseSignal();
     this.#timing.endedAt = performance.now();
     this.#status.enter(status);
     this.#progress.end();
     return this.report();
   }
 
-  async #depart(opening: Promise<Channel>, limits: { signal: AbortSignal }): Promise<void> {
+  /** `isFile`: what was written is nobody's before its proper end. */
+  async #depart(opening: Promise<Channel>, limits: { signal: AbortSignal }, isFile: boolean): Promise<void> {
     const channel = await opening;
     try {
       await this.#vm.depart(async (guest) => {
-        this.#timing.stoppedAt = performance.now();
-        this.#timing.setupEndedAt = this.#timing.stoppedAt;
+        this.#timing.stoppedAt = guest.stoppedAt;
+        this.#timing.setupEndedAt = guest.stoppedAt;
         this.#emit({ type: "migration-pass", pass: 1, quiet: !this.capabilities.has("events") });
         this.#enterUnlessCancelled("active");
-        const { machine } = this.#vm;
-        const { block, inventory } = machine;
-        const sections = departingSections(guest, inventory);
-        const capabilities: StreamCapability[] = this.capabilities.has("mapped-ram") ? ["mapped-ram"] : [];
-        const contents = { machineType: inventory.machine, capabilities, ram: [{ block }], sections };
-        const onProgress = (progress: StreamProgress) => this.#progress.publish(progress);
-        await writeStream(channel, contents, { ...limits, onProgress });
+        const sections = departingSections(guest, this.#vm.machine.inventory);
+        await writeStream(channel, { ...this.#stream(), sections }, { ...limits, onProgress: this.#onProgress });
+        if (!isFile) guest.sent();
         this.#enterUnlessCancelled("device");
         await channel.end(limits);
       }, limits);
@@ -274,7 +282,8 @@ export class Migration {
     }
   }
 
-  async #arrive(listener: ChannelListener, limits: { signal: AbortSignal }): Promise<void> {
+  async #arrive(listening: Promise<ChannelListener>, limits: { signal: AbortSignal }): Promise<void> {
+    const listener = await listening;
     let channel: Channel;
     try {
       channel = await listener.accept({ signal: limits.signal, timeoutMs: FOR_EVER_MS });
@@ -285,23 +294,24 @@ export class Migration {
       await this.#vm.arrive(async () => {
         this.#timing.setupEndedAt = performance.now();
         this.#enterUnlessCancelled("active");
-        const { machine } = this.#vm;
-        const { block, inventory } = machine;
-        const capabilities: StreamCapability[] = this.capabilities.has("mapped-ram") ? ["mapped-ram"] : [];
-        const contents = {
-          machineType: inventory.machine,
-          capabilities,
-          ram: [{ block }],
-          sections: expectedSections(inventory),
-        };
-        const onProgress = (progress: StreamProgress) => this.#progress.publish(progress);
-        const { sections } = await readStream(channel, contents, { ...limits, onProgress });
+        const { inventory } = this.#vm.machine;
+        const contents = { ...this.#stream(), sections: expectedSections(inventory) };
+        const { sections } = await readStream(channel, contents, { ...limits, onProgress: this.#onProgress });
         return joinArriving(sections, inventory);
       }, limits);
     } finally {
       await channel.close();
     }
   }
+
+  /** What both sides say of the stream. */
+  #stream() {
+    const { block, inventory } = this.#vm.machine;
+    const capabilities: StreamCapability[] = this.capabilities.has("mapped-ram") ? ["mapped-ram"] : [];
+    return { machineType: inventory.machine, capabilities, ram: [{ block }] };
+  }
+
+  readonly #onProgress = (progress: StreamProgress) => this.#progress.publish(progress);
 
   #enterUnlessCancelled(status: MigrationStatus): void {
     if (this.#status.status !== "cancelling") this.#status.enter(status);

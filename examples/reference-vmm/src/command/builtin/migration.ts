@@ -1,4 +1,5 @@
 import { BatonError } from "@baton/linux";
+import { parseMigrationAddress } from "@baton/migration";
 import { MIGRATION_CAPABILITIES } from "../../migration/capabilities.js";
 import type { MigrationReport } from "../../migration/migration.js";
 import { type Command, type CommandCall, defineCommand } from "../command.js";
@@ -209,8 +210,8 @@ function migrationInfo({ status, direction, progress, error, blockers, address, 
   const failed = error !== undefined && status === "failed" && { "error-desc": error.message };
   // As QEMU: who has a guest from elsewhere, and whose move has failed, tells no more.
   if (status === "none" || status === "failed" || status === "cancelled" || direction === "incoming") {
-    const listens = address !== undefined && status === "setup" && { "socket-address": [socketAddress(address)] };
-    return { status, ...failed, ...blocked, ...listens };
+    const socket = address !== undefined && status === "setup" ? socketAddress(address) : undefined;
+    return { status, ...failed, ...blocked, ...(socket && { "socket-address": [socket] }) };
   }
   const done = status === "completed";
   return {
@@ -246,12 +247,10 @@ function ramInfo({ bytes, pages, zeroPages, totalPages, durationMs }: NonNullabl
   };
 }
 
-/** An address as QAPI's `SocketAddress` has it. */
-function socketAddress(address: string): Readonly<Record<string, unknown>> {
-  const at = address.indexOf(":");
-  const [kind, rest] = [address.slice(0, at), address.slice(at + 1)];
-  if (kind === "unix") return { type: "unix", path: rest };
-  if (kind !== "tcp") return { type: kind, str: rest };
-  const port = rest.lastIndexOf(":");
-  return { type: "inet", host: rest.slice(0, port).replace(/^\[|\]$/g, ""), port: rest.slice(port + 1) };
+/** An address as QAPI's `SocketAddress` has it; undefined for what is no socket. */
+function socketAddress(text: string): Readonly<Record<string, unknown>> | undefined {
+  const address = parseMigrationAddress(text);
+  if (address.kind === "unix") return { type: "unix", path: address.path };
+  if (address.kind === "tcp") return { type: "inet", host: address.host, port: String(address.port) };
+  return undefined;
 }
