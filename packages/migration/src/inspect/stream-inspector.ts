@@ -5,9 +5,10 @@ import { STREAM_COMMANDS } from "../stream/command.js";
 import { readConfiguration } from "../stream/configuration.js";
 import type { DescribedSection } from "../stream/description.js";
 import { bitmapBytes, RAM_VERSION, STREAM_MAGIC, STREAM_PAGE_SIZE, STREAM_VERSION, TAG } from "../stream/format.js";
-import { readName, readPageRecords } from "../stream/page-reader.js";
+import { readPageRecords } from "../stream/page-reader.js";
 import { type ListedBlock, readRamList, type Seek } from "../stream/ram-list.js";
 import { formatSection, sectionKey } from "../stream/section.js";
+import { readSectionHead } from "../stream/section-head.js";
 import { readUnmeasured } from "../stream/state-reader.js";
 import { streamError } from "../stream/stream-error.js";
 import type { NeedBytes, StreamInput } from "../stream/stream-input.js";
@@ -159,13 +160,8 @@ export class StreamInspector {
 
   *#section(offset: number, crc: number): Generator<InspectRequest, void, void> {
     const input = this.#input;
-    yield* input.need(4);
-    const id = input.u32();
-    const idstr = yield* readName(input);
-    yield* input.need(8);
-    const instanceId = input.u32();
-    const version = input.u32();
-    const name = { idstr, instanceId };
+    const { id, name, version } = yield* readSectionHead(input);
+    const { idstr, instanceId } = name;
     this.#names.set(id, idstr);
     const key = sectionKey(name);
     if (this.#seen.has(key)) {

@@ -11,9 +11,9 @@ import {
 import { LONGEST_DESCRIPTION } from "./description.js";
 import { RAM_VERSION, STREAM_MAGIC, STREAM_VERSION, STREAM_VERSION_OBSOLETE, TAG } from "./format.js";
 import type { BlockCount, MappedBlock, PageBlock } from "./page-block.js";
-import { readName } from "./page-reader.js";
 import { checkRam, type ListedBlock, pageBlock, readRamList, type Seek, type StreamRam } from "./ram-list.js";
 import { checkSections, type ExpectedSection, formatSection, type IncomingSection, sectionKey } from "./section.js";
+import { readSectionHead } from "./section-head.js";
 import { readUnmeasured } from "./state-reader.js";
 import { streamError } from "./stream-error.js";
 import type { NeedBytes, StreamInput } from "./stream-input.js";
@@ -154,13 +154,8 @@ export class StreamReader {
 
   *#section(tag: number, offset: number, crc: number): Generator<ReadRequest, void, void> {
     const input = this.#input;
-    yield* input.need(4);
-    const id = input.u32();
-    const idstr = yield* readName(input);
-    yield* input.need(8);
-    const instanceId = input.u32();
-    const version = input.u32();
-    const name = { idstr, instanceId };
+    const { id, name, version } = yield* readSectionHead(input);
+    const { idstr, instanceId } = name;
     const key = sectionKey(name);
     if (this.#seen.has(key)) {
       throw streamError("STREAM_SECTION_TWICE", `section ${formatSection(name)} came twice`, offset, {
