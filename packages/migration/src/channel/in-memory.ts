@@ -106,7 +106,7 @@ class InMemoryChannel implements Channel {
     const pipe = this.#out;
     await pipe.wait(this.address, () => pipe.bytes <= ROOM || pipe.broken, options);
     if (pipe.broken) throw new BatonError("CHANNEL_PEER_CLOSED", `${this.address}: the other side went away`);
-    if (bytes.length > 0) pipe.push(bytes.slice());
+    if (bytes.length > 0) pipe.push(new Uint8Array(bytes));
     this.position += bytes.length;
   }
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "@jest/globals";
 import protobuf from "protobufjs/light.js";
-import { array, fd, pointers, struct, u8, u16, u64, vmstate } from "../vmstate/index.js";
+import { array, buffer, fd, pointers, struct, u8, u16, u64, vmstate } from "../vmstate/index.js";
 import { protobufCodec } from "./codec.js";
 import { checkNumbers, memberNumber, subsectionNumber } from "./field-number.js";
 import { protobufType } from "./type.js";
@@ -53,6 +53,17 @@ describe("protobuf", () => {
       ],
       spare: [null, 5],
     });
+  });
+
+  it("gives bytes of their own, whatever they were read from", () => {
+    const key = vmstate({ name: "key", version: 1, fields: { key: buffer(4) } });
+    const encoded = protobufCodec.encode(key, { key: Uint8Array.of(1, 2, 3, 4) });
+    expect(Buffer.isBuffer(encoded)).toBe(false);
+    const read = Buffer.from(encoded);
+    const decoded = protobufCodec.decode(key, read);
+    read.fill(0);
+    expect(Buffer.isBuffer(decoded.key)).toBe(false);
+    expect(decoded.key).toEqual(Uint8Array.of(1, 2, 3, 4));
   });
 
   it("refuses versions and subsections that it does not know, and says which member is missing", () => {

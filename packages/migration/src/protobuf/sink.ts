@@ -40,7 +40,8 @@ export class ProtobufSink implements Sink {
 
   /** The bytes, once the state is written. */
   finish(): Uint8Array {
-    return this.#writer.finish();
+    // protobufjs gives a Buffer that shares its memory with others.
+    return new Uint8Array(this.#writer.finish());
   }
 
   #tag(wire: number): protobuf.Writer {

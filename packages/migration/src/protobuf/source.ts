@@ -1,3 +1,4 @@
+import { plainBytes } from "../vmstate/codec/plain-bytes.js";
 import type {
   Framing,
   IncomingSubsection,
@@ -55,7 +56,7 @@ export class ProtobufSource implements Source {
 
   constructor(bytes: Uint8Array, place: Place) {
     this.place = place;
-    this.#root = bytes;
+    this.#root = plainBytes(bytes);
   }
 
   #invalid(message: string): Error {

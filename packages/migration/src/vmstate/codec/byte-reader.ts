@@ -1,3 +1,5 @@
+import { plainBytes } from "./plain-bytes.js";
+
 /** Big-endian bytes of a buffer that is not trusted. Reading past the end throws what `truncated` makes. */
 export class ByteReader {
   readonly #bytes: Uint8Array;
@@ -12,7 +14,7 @@ export class ByteReader {
 
   /** Starts at `offset`; `base` is where `bytes` start in what they are a part of, for {@link ByteReader.start}. */
   constructor(bytes: Uint8Array, offset = 0, base = 0) {
-    this.#bytes = bytes;
+    this.#bytes = plainBytes(bytes);
     this.#view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
     this.#base = base;
     this.#offset = offset;

@@ -159,6 +159,15 @@ describe("QEMU's encoding", () => {
     expect(() => qemuCodec.decode(outer, foreign)).toThrow(fails("VMSTATE_TRAILING", "outer", 1));
   });
 
+  it("gives bytes of their own, whatever they were read from", () => {
+    const key = vmstate({ name: "key", version: 1, fields: { key: buffer(4) } });
+    const read = Buffer.from([1, 2, 3, 4]);
+    const decoded = qemuCodec.decode(key, read);
+    read.fill(0);
+    expect(Buffer.isBuffer(decoded.key)).toBe(false);
+    expect(decoded.key).toEqual(Uint8Array.of(1, 2, 3, 4));
+  });
+
   it("names path and offset of what it refuses", () => {
     const queue = vmstate({ name: "queue", version: 1, fields: { used: bool, n: u16, ring: array("n", u32) } });
     const device = vmstate({ name: "device", version: 1, fields: { queues: array(2, struct(queue)) } });
