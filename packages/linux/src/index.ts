@@ -404,6 +404,7 @@ export {
   accept,
   connect,
   getSocketOption,
+  isUnixSocketAlive,
   listen,
   localAddress,
   peerCredentials,

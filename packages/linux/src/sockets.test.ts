@@ -17,6 +17,7 @@ import {
   accept,
   connect,
   getSocketOption,
+  isUnixSocketAlive,
   listen,
   localAddress,
   peerCredentials,
@@ -192,5 +193,16 @@ describe("passing descriptors", () => {
     expect(() => sendFds(a, new Uint8Array(16 << 20), [], { timeoutMs: 5 })).toThrow("not ready within 5 ms");
     a.close();
     b.close();
+  });
+});
+
+describe("the socket at a path", () => {
+  it("is seen without a connection to it, and what is left of one that is gone is told apart", () => {
+    const path = join(dir, "alive");
+    const server = listen({ kind: "unix", path }, { nonblock: true });
+    expect(isUnixSocketAlive(path)).toBe(true);
+    expect(accept(server)).toBeNull();
+    server.close();
+    expect(isUnixSocketAlive(path)).toBe(false);
   });
 });

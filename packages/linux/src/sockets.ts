@@ -1,4 +1,4 @@
-import { EAGAIN, EINPROGRESS } from "./abi/errno.js";
+import { EAGAIN, ECONNREFUSED, EINPROGRESS } from "./abi/errno.js";
 import {
   AF_INET6,
   AF_UNIX,
@@ -12,6 +12,7 @@ import {
   SO_PEERCRED,
   SO_REUSEADDR,
   SOCK_CLOEXEC,
+  SOCK_DGRAM,
   SOCK_NONBLOCK,
   SOCK_SEQPACKET,
   SOCK_STREAM,
@@ -30,9 +31,9 @@ export interface SocketOptions {
   readonly nonblock?: boolean;
 }
 
-function socket(family: number, name: string, nonblock = false): Fd {
+function socket(family: number, name: string, nonblock = false, kind = SOCK_STREAM): Fd {
   const call = libc<(family: number, type: number, protocol: number) => number>("int socket(int, int, int)");
-  const type = SOCK_STREAM | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0);
+  const type = kind | SOCK_CLOEXEC | (nonblock ? SOCK_NONBLOCK : 0);
   return Fd.adopt(checked(call(family, type, 0), "socket", name), name);
 }
 
@@ -79,6 +80,18 @@ export function connect(address: SocketAddress, options: SocketOptions = {}): Fd
     }
   }
   return fd;
+}
+
+/**
+ * Whether a stream socket of some process may stand at a path: false only where the file is left of one that is gone. Who is
+ * there is not told: a connection of another kind is tried, which the kernel refuses with `EPROTOTYPE` for a socket, and with
+ * `ECONNREFUSED` for the rest of one. connect(2), unix(7).
+ */
+export function isUnixSocketAlive(path: string): boolean {
+  const bytes = encodeAddress({ kind: "unix", path });
+  using fd = socket(AF_UNIX, path, true, SOCK_DGRAM);
+  const result = libc<WithAddress>("int connect(int, void *, unsigned int)")(fd.raw, bytes, bytes.byteLength);
+  return result === 0 || lastErrno() !== ECONNREFUSED;
 }
 
 /** The next connection of a listening socket; null if there is none and the socket is non-blocking. accept4(2). */

@@ -1,14 +1,14 @@
 import { lstatSync } from "node:fs";
-import { EADDRINUSE, ECONNREFUSED } from "./abi/errno.js";
+import { EADDRINUSE } from "./abi/errno.js";
 import { BatonError } from "./errors.js";
 import type { Fd } from "./fd.js";
 import { unlink } from "./files.js";
 import { umask } from "./process.js";
-import { connect, listen } from "./sockets.js";
+import { isUnixSocketAlive, listen } from "./sockets.js";
 
 /**
  * A listening UNIX socket, non-blocking, whose file only its owner may connect to. A socket that a dead process left
- * behind is replaced; what is no socket is left alone. Errors: `SOCKET_IN_USE` where somebody answers there, `SOCKET_PATH`
+ * behind is replaced; what is no socket is left alone. Errors: `SOCKET_IN_USE` where somebody has one there, who is not disturbed, `SOCKET_PATH`
  * for a path that cannot be had.
  */
 export function listenPrivately(path: string): Fd {
@@ -46,7 +46,7 @@ function listenInPlace(path: string): Fd {
         hint: "Choose another path, or remove it",
       });
     }
-    if (isAlive(path)) {
+    if (isUnixSocketAlive(path)) {
       throw new BatonError("SOCKET_IN_USE", `Cannot listen at ${path}: another process does already`, {
         cause: error,
         hint: "Choose another path, or end the process that owns it",
@@ -54,14 +54,5 @@ function listenInPlace(path: string): Fd {
     }
     unlink(path);
     return listen(address, { nonblock: true });
-  }
-}
-
-function isAlive(path: string): boolean {
-  try {
-    connect({ kind: "unix", path }, { nonblock: true }).close();
-    return true;
-  } catch (error) {
-    return !BatonError.is(error) || error.errno !== ECONNREFUSED;
   }
 }
