@@ -95,6 +95,22 @@ describe("polling", () => {
     expect(source.calls).toEqual(["begin"]);
   });
 
+  it("lets threads run that wait for the processor, after it has looked at the descriptors", () => {
+    const order: string[] = [];
+    const clock = { now: 0 };
+    const polling = new Polling(
+      { maxNs: 1000 },
+      () => clock.now,
+      () => {
+        order.push("others");
+        clock.now += 2000;
+      },
+    );
+    polling.add({ begin: () => {}, poll: () => order.push("poll") === 0, end: () => false });
+    expect(polling.run(() => order.push("descriptors") === 0)).toBe(false);
+    expect(order.slice(0, 3)).toEqual(["poll", "descriptors", "others"]);
+  });
+
   it("polls once even where its time is over at once", () => {
     const { polling, source, idle } = make({ maxNs: 1000 });
     // Nothing came for long: the time is 0.
