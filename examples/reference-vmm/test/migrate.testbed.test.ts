@@ -19,7 +19,6 @@ describe("a Linux guest that goes to another process", () => {
     result = await runInTestbed({
       files: [...linuxFiles(guest, "migrate.mjs"), ...programFiles("/usr/sbin/ip"), { path: "disk.img", from: disk }],
       command: "load-modules bridge && node migrate.mjs",
-      cpus: 2,
       env: { WAYS: String(ways.length) },
       timeoutMs: 900_000,
       silenceMs: 200_000,
