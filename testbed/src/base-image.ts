@@ -25,13 +25,16 @@ const OPTIONAL_MODULES = [
 /** Counts up when the way of building changes. */
 const FORMAT = 1;
 
-/** koffi and its native part, with links resolved: pnpm's are links. */
-function koffiDirectories(): Map<string, string> {
+/** What Baton's packages need of others: koffi with its native part, and protobufjs. Links are resolved: pnpm's are links. */
+function dependencyDirectories(): Map<string, string> {
   const koffi = packageDirectory("koffi", join(repository, "packages/linux/package.json"));
   const native = `@koromix/koffi-linux-${process.arch}`;
+  const protobufjs = packageDirectory("protobufjs", join(repository, "packages/migration/package.json"));
   return new Map([
     ["koffi", koffi],
     [native, packageDirectory(native, join(koffi, "package.json"))],
+    ["protobufjs", protobufjs],
+    ["long", packageDirectory("long", join(protobufjs, "package.json"))],
   ]);
 }
 
@@ -42,13 +45,14 @@ async function librariesOf(program: string): Promise<string[]> {
 
 /**
  * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node with its
- * libraries, koffi in `/node_modules`, the kernel's modules, `/init`. Built again only when one of these changes.
+ * libraries, koffi and protobufjs in `/node_modules`, the kernel's modules, `/init`. Built again only when one of these changes.
  */
 export async function ensureBaseImage(kernel: Kernel, log: (line: string) => void): Promise<string> {
   const init = await readFile(new URL("../assets/init.sh", import.meta.url));
-  const packages = koffiDirectories();
+  const packages = dependencyDirectories();
   const node = process.execPath;
   const inputs = createHash("sha256");
+  inputs.update(JSON.stringify([...packages.keys()]));
   inputs.update(JSON.stringify([FORMAT, kernel.release, kernel.version, DEFAULT_MODULES, OPTIONAL_MODULES]));
   for (const path of [node, "/bin/busybox"]) {
     const { size, mtimeMs } = await stat(path);

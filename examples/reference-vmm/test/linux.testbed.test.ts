@@ -1,7 +1,11 @@
+import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { ensureLinuxGuest, type RunResult, runInTestbed, type TestbedFile } from "@baton/testbed";
-import { beforeAll, describe } from "@jest/globals";
+import { afterAll, beforeAll, describe } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
-import { expectTap, linuxFiles, printNotes } from "./support/testbed.js";
+import { compileStatic } from "./support/root-image.js";
+import { expectTap, linuxFiles, printNotes, programFiles, testbedFile } from "./support/testbed.js";
 
 /** The guest's answer to the power button. */
 const BUTTON_SCRIPT = `#!/bin/sh
@@ -13,7 +17,7 @@ poweroff -f
 
 async function files(): Promise<TestbedFile[]> {
   const guest = await ensureLinuxGuest({ files: { script: BUTTON_SCRIPT } });
-  return [...linuxFiles(guest, "boot.mjs", "binary.mjs", "move.mjs"), { path: "vmlinux", from: guest.vmlinux }];
+  return [...linuxFiles(guest, "boot.mjs", "binary.mjs"), { path: "vmlinux", from: guest.vmlinux }];
 }
 
 describe("Debian's kernel on Baton", () => {
@@ -63,18 +67,24 @@ describe("the baton binary with Linux guests", () => {
 });
 
 describe("the state of a Linux guest", () => {
-  const moves = rounds({ quick: 20, full: 100 });
+  // Each encoding has its turn.
+  const moves = rounds({ quick: 9, full: 300 });
+  const directory = mkdtempSync(join(tmpdir(), "baton-move-"));
   let result: RunResult;
+  afterAll(() => rmSync(directory, { recursive: true }));
   beforeAll(async () => {
-    const env = { MOVES: String(moves) };
+    const vsock = join(directory, "vsock");
+    compileStatic(testbedFile("vsock.c"), vsock);
+    const script = readFileSync(testbedFile("move.sh"));
+    const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
     result = await runInTestbed({
-      files: await files(),
+      files: [...linuxFiles(guest, "move.mjs"), ...programFiles("/usr/sbin/ip")],
       command: "node move.mjs",
-      env,
-      timeoutMs: 900_000,
+      env: { MOVES: String(moves) },
+      timeoutMs: 300_000 + 6000 * moves,
       silenceMs: 120_000,
     });
     printNotes(result);
-  }, 1_900_000);
-  expectTap([`a Linux guest with 4 vCPUs under load is moved ${moves} times`], () => result);
+  }, 4_500_000);
+  expectTap([`a Linux guest with 4 vCPUs and all devices under load is moved ${moves} times`], () => result);
 });
