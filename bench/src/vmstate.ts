@@ -46,12 +46,13 @@ function machines(directory: string): Record<string, VmConfig> {
         serial(),
         virtioBlk({ id: "disk0", path: image("0.img") }),
         virtioBlk({ id: "disk1", path: image("1.img") }),
+        virtioBlk({ id: "disk2", path: image("2.img") }),
+        virtioBlk({ id: "disk3", path: image("3.img") }),
         virtioRng({ id: "entropy" }),
         virtioBalloon({ id: "balloon" }),
         virtioConsole({ id: "console", ports: [{ id: "port", console: false, backend: { kind: "null" } }] }),
         virtioVsock({ id: "sockets", guestCid: 5, path: join(directory, "vsock") }),
       ],
-      slots: { disks: 3, nics: 1 },
     },
   };
 }
