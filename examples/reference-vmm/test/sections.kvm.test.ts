@@ -1,6 +1,7 @@
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import type { CpuidEntry } from "@baton/core-kvm";
 import { virtioBalloon, virtioBlk, virtioConsole, virtioNet, virtioRng, virtioVsock } from "@baton/devices-virtio";
 import { guestPath } from "@baton/guests";
 import { BatonError, liveFds } from "@baton/linux";
@@ -57,6 +58,18 @@ describeKvm("the sections of a machine", () => {
     ({ inventory } = vm.machine);
   });
   afterAll(() => rmSync(directory, { recursive: true }));
+
+  it("are refused by a host whose CPU lacks what the guest has been told of, by name", async () => {
+    const told = (entry: CpuidEntry) =>
+      entry.function === 0x8000_0001 ? { ...entry, ecx: entry.ecx | (1 << 16) } : entry;
+    const vcpus = state.vcpus.map((vcpu) => ({ ...vcpu, cpuid: vcpu.cpuid.map(told) }));
+    const incoming = { state: { ...state, vcpus } };
+    const error = {
+      code: "CPU_FEATURE_UNSUPPORTED",
+      message: expect.stringMatching(/lacks CPU features that the guest has: fma4/),
+    };
+    await expect(createVm(config, { incoming })).rejects.toMatchObject(error);
+  });
 
   it.each(stateCodecs)("give its state back in $name", (codec) => {
     expect(throughCodec(codec, state, inventory)).toEqual(state);

@@ -88,7 +88,7 @@ export { loadKernel } from "./x86/boot/load.js";
 export type { ClockState } from "./x86/clock.js";
 export { getClock, setClock } from "./x86/clock.js";
 export type { CpuidEntry, GuestCpuidOptions } from "./x86/cpuid.js";
-export { cpuFeatureNames, guestCpuid } from "./x86/cpuid.js";
+export { checkCpuFeatures, cpuFeatureNames, guestCpuid } from "./x86/cpuid.js";
 export type { MsrEntry } from "./x86/msr.js";
 export { getMsrs, MSR_KVM_WALL_CLOCKS, MSR_TSC, MSR_TSC_DEADLINE, setMsrs } from "./x86/msr.js";
 export type {

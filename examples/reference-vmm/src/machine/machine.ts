@@ -3,10 +3,12 @@ import {
   Bus,
   bootLayout,
   type CpuTopology,
+  checkCpuFeatures,
   cpuPlace,
   createIrqchip,
   createPit,
   getClock,
+  getCpuid,
   getIrqchip,
   getPit,
   getVcpuState,
@@ -383,6 +385,9 @@ function restore(vm: Vm, platform: PlatformMemory, state: MachineState, clock: C
   }
   const offsets = clock === "advance" && state.clock.bootId === bootId();
   const elapsedNs = offsets || clock === "freeze" ? 0n : elapsedSince(state.clock, realtimeNs());
+  // A KVM that cannot trap CPUID tells more than it lists.
+  const here = [...vm.kvm.supportedCpuid(), ...vm.vcpus.slice(0, 1).flatMap(getCpuid)];
+  for (const { cpuid } of state.vcpus) checkCpuFeatures(cpuid, here);
   vm.vcpus.forEach((vcpu, i) => {
     const saved = state.vcpus[i] as VcpuState;
     if (offsets) setVcpuState(vcpu, saved);

@@ -46,8 +46,10 @@ export function encodeCpuid(entries: readonly CpuidEntry[]): Struct {
   return list;
 }
 
+type Feature = readonly [leaf: number, index: number, register: Register, bit: number];
+
 /** CPU features by the names that QEMU gives them: leaf, index, register and bit. */
-const features: Readonly<Record<string, readonly [leaf: number, index: number, register: Register, bit: number]>> = {
+const features: Readonly<Record<string, Feature>> = {
   ...bits(
     1,
     0,
@@ -93,7 +95,7 @@ const features: Readonly<Record<string, readonly [leaf: number, index: number, r
 };
 
 function bits(leaf: number, index: number, register: Register, names: string) {
-  const table: Record<string, readonly [number, number, Register, number]> = {};
+  const table: Record<string, Feature> = {};
   names.split(" ").forEach((name, bit) => {
     if (name !== "-") table[name] = [leaf, index, register, bit];
   });
@@ -102,6 +104,32 @@ function bits(leaf: number, index: number, register: Register, names: string) {
 
 /** Names of all features that `-cpu host,+NAME,-NAME` knows. */
 export const cpuFeatureNames: readonly string[] = Object.freeze(Object.keys(features));
+
+/** What a guest is told although `KVM_GET_SUPPORTED_CPUID` does not list it: it is KVM's, the topology's, or follows CR4. */
+const NOT_LISTED = new Set(["hypervisor", "tsc-deadline", "osxsave", "ospke", "ht"]);
+
+/**
+ * Throws `CPU_FEATURE_UNSUPPORTED`, with the features' names, where a guest has been told of features that this host
+ * does not have: it may use them, and would fail at any later moment. `here` is what KVM supports and what it tells a vCPU of
+ * its own; a leaf may be there twice.
+ */
+export function checkCpuFeatures(told: readonly CpuidEntry[], here: readonly CpuidEntry[]): void {
+  const has = (entries: readonly CpuidEntry[], [leaf, index, register, bit]: Feature) =>
+    entries.some((e) => e.function === leaf && e.index === index && ((e[register] >>> bit) & 1) === 1);
+  const missing = cpuFeatureNames.filter((name) => {
+    const feature = features[name] as Feature;
+    return !NOT_LISTED.has(name) && has(told, feature) && !has(here, feature);
+  });
+  if (missing.length === 0) return;
+  throw new BatonError(
+    "CPU_FEATURE_UNSUPPORTED",
+    `This host lacks CPU features that the guest has: ${missing.join(", ")}`,
+    {
+      details: { features: missing },
+      hint: "Start the guest with a CPU that all its hosts have, as in -cpu host,-NAME",
+    },
+  );
+}
 
 /** What a guest's vCPU shall report. */
 export interface GuestCpuidOptions {
