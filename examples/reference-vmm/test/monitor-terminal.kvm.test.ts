@@ -111,6 +111,24 @@ describeKvm("the monitor on a terminal", () => {
     await endsWith(0);
   });
 
+  it("shows how far a migration is, takes the line back, and Ctrl-C cancels it", async () => {
+    terminal.type("migrate exec:sleep 1; cat >/dev/null\r");
+    await shows(/\rmigrate: \d+% of \d+ MiB, \d+ MiB sent/);
+    await prompt();
+    terminal.type("cont\r");
+    await prompt();
+    terminal.type("migrate exec:sleep 60\r");
+    await shows(/\rmigrate: \d+% of/);
+    terminal.type(CTRL_C);
+    await shows(/Error: Interrupted\r+\n/);
+    await prompt();
+    terminal.type("info status\r");
+    await shows(/VM status: running\r+\n/);
+    await prompt();
+    terminal.type("quit\r");
+    await endsWith(0);
+  });
+
   it("follows the size of the window", async () => {
     terminal.type("info ");
     await shows(/info $/);

@@ -38,6 +38,8 @@ export interface CommandCall {
   readonly descriptors?: ClientDescriptors;
   /** Has `work` begin once the answer is on its way; no other command of the connection runs before it is done. */
   afterReply(work: (connection: Connection) => void | Promise<void>): void;
+  /** Shows how far it is, on a line whose place the next one or the answer takes; where a person looks on. */
+  readonly progress?: (line: string) => void;
   /** What the client has set for itself, where it is one of the human monitor. */
   readonly monitor?: MonitorState;
 }

@@ -3,7 +3,7 @@ import { parseMigrationAddress } from "@baton/migration";
 import { MIGRATION_CAPABILITIES } from "../../migration/capabilities.js";
 import type { MigrationReport } from "../../migration/migration.js";
 import { type Command, type CommandCall, defineCommand } from "../command.js";
-import { capabilitiesText, migrationText } from "../monitor/migration-text.js";
+import { capabilitiesText, migrationText, progressText } from "../monitor/migration-text.js";
 import { any, arrayOf, bool, int, nothing, object, oneOf, str } from "../schema.js";
 
 const PAGE_BYTES = 4096;
@@ -64,13 +64,20 @@ export const migrationCommands: readonly Command[] = [
     arguments: {
       uri: { type: str, doc: "`file:PATH,offset=N`, `unix:PATH`, `tcp:HOST:PORT`, `fd:NAME` or `exec:COMMAND`" },
       detach: { type: bool, optional: true, doc: "accepted: QMP never waits" },
-      wait: { type: bool, optional: true, doc: "answers at the end, with the error if there was one" },
+      wait: {
+        type: bool,
+        optional: true,
+        doc: "answers at the end, with the error if there was one; a client that gives up cancels it",
+      },
     },
     returns: nothing,
     errors: { ...startErrors, MIGRATION_BLOCKED: "a device cannot be moved; the message names it and says why" },
     async handler({ vm }, { uri, wait }, call) {
-      const run = await vm.migration.start(uri, { findFd: (name) => takeFd(call, name) });
-      if (wait) await run.finished;
+      const findFd = (name: string) => takeFd(call, name);
+      const run = await vm.migration.start(uri, { findFd, ...(wait && { signal: call.signal }) });
+      if (!wait) return {};
+      if (call.progress) for await (const progress of run) call.progress(progressText(progress));
+      await run.finished;
       return {};
     },
   }),

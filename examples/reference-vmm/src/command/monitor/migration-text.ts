@@ -1,3 +1,5 @@
+import type { StreamProgress } from "@baton/migration";
+
 /** The result of `query-migrate`, as far as the monitor shows it. */
 interface MigrationInfo {
   readonly status: string;
@@ -19,6 +21,8 @@ interface MigrationInfo {
   readonly "blocked-reasons"?: readonly string[];
 }
 
+const PAGE_BYTES = 4096;
+const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
 const kib = (bytes: number) => `${Math.floor(bytes / 1024)} KiB`;
 
 /** `info migrate`, in QEMU's lines. */
@@ -41,6 +45,12 @@ export function migrationText(info: MigrationInfo): string {
   const reasons = info["blocked-reasons"] ?? [];
   if (reasons.length > 0) lines.push("Outgoing migration blocked:", ...reasons.map((reason) => `  ${reason}`));
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** How far a migration is, on one line. */
+export function progressText({ pages, zeroPages, totalPages, bytes }: StreamProgress): string {
+  const done = totalPages === 0 ? 100 : Math.floor((100 * (pages + zeroPages)) / totalPages);
+  return `migrate: ${done}% of ${mib(totalPages * PAGE_BYTES)}, ${mib(bytes)} sent`;
 }
 
 /** `info migrate_capabilities`. */

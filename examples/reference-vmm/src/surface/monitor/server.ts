@@ -101,6 +101,7 @@ export class MonitorServer {
         mode?.close();
       },
       () => mode?.stop(),
+      isatty(1),
     );
   }
 
@@ -109,9 +110,10 @@ export class MonitorServer {
     output: NodeJS.WriteStream | Socket,
     destroy: () => void,
     suspend: () => void = () => {},
+    isTerminal = false,
   ): MonitorSession {
     const { context, monitor, prompt } = { context: this.#context, monitor: this.#monitor, prompt: this.#prompt };
-    const session = new MonitorSession({ input, output, context, monitor, prompt, destroy, suspend });
+    const session = new MonitorSession({ input, output, context, monitor, prompt, destroy, suspend, isTerminal });
     this.#sessions.add(session);
     this.#onConnected();
     void session.ended.then(() => this.#sessions.delete(session));

@@ -20,6 +20,8 @@ export interface MonitorSessionOptions {
   destroy(): void;
   /** Ctrl-Z was typed. */
   suspend?(): void;
+  /** Whether a person looks on: then commands show how far they are. */
+  readonly isTerminal?: boolean;
 }
 
 /** The longest line, QEMU's. */
@@ -32,6 +34,8 @@ const MAX_UNREAD_BYTES = 1 << 20;
 const FLUSH_TIMEOUT_MS = 1000;
 const HISTORY = 100;
 const CTRL_C = 3;
+/** Erases the line from the cursor on. */
+const CLEAR_TO_END = "\u001b[K";
 
 /** One client of the human monitor: a line editor, and the lines carried out one after the other. */
 export class MonitorSession implements Connection {
@@ -47,6 +51,7 @@ export class MonitorSession implements Connection {
   #running: Promise<void> | undefined;
   #pumping = false;
   #tooLong = false;
+  #showsProgress = false;
   #inputEnded = false;
   #closing: Promise<void> | undefined;
   #destroyed = false;
@@ -173,16 +178,18 @@ export class MonitorSession implements Connection {
       this.#show(`line too long: at most ${MAX_LINE} characters\n`);
       return;
     }
-    const { context, monitor } = this.#options;
+    const { context, monitor, isTerminal } = this.#options;
     this.#command = new AbortController();
     let after: ((connection: Connection) => void | Promise<void>) | undefined;
     const text = await monitor.execute(context, line, {
       signal: AbortSignal.any([this.#abort.signal, this.#command.signal]),
       monitor: this.#state,
+      ...(isTerminal && { progress: (line: string) => this.#showProgress(line) }),
       afterReply: (work) => {
         after = work;
       },
     });
+    this.#clearProgress();
     this.#show(text);
     try {
       await after?.(this);
@@ -193,6 +200,17 @@ export class MonitorSession implements Connection {
 
   #show(text: string): void {
     if (text !== "" && !this.#destroyed) this.#options.output.write(text.replaceAll("\n", "\r\n"));
+  }
+
+  #showProgress(line: string): void {
+    if (this.#destroyed) return;
+    this.#showsProgress = true;
+    this.#options.output.write(`\r${line}${CLEAR_TO_END}`);
+  }
+
+  #clearProgress(): void {
+    if (this.#showsProgress && !this.#destroyed) this.#options.output.write(`\r${CLEAR_TO_END}`);
+    this.#showsProgress = false;
   }
 
   /** Ctrl-C at the prompt: forgets what has been typed. */
