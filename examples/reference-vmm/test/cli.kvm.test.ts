@@ -66,6 +66,14 @@ describeKvm("baton's streams and exit codes", () => {
     expect(await baton([...kernel("reset", writePort(0x64, 0xfe)), "-no-reboot"]).ended()).toBe(0);
   });
 
+  it("writes what its streams consist of into a file, without a machine", async () => {
+    const path = scratch.at("schema.json");
+    const run = baton(["-dump-vmstate", path]);
+    expect(await run.ended()).toBe(0);
+    const committed = new URL("../etc/vmstate-schema.json", import.meta.url);
+    expect(JSON.parse(readFileSync(path, "utf8"))).toEqual(JSON.parse(readFileSync(committed, "utf8")));
+  });
+
   it("prints help and version", async () => {
     const help = baton(["-help"]);
     expect(await help.ended()).toBe(0);
