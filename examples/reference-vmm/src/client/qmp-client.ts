@@ -64,8 +64,10 @@ class Connection {
     socket.on("error", (error) => fail(error.message, error));
     socket.on("close", () => fail("it has closed the connection"));
     socket.on("data", (text: string) => {
-      const lines = (this.#rest + text).split("\n");
-      this.#rest = lines.pop() as string;
+      // What waits for its end is not looked through again.
+      const end = text.lastIndexOf("\n");
+      const lines = end < 0 ? [] : (this.#rest + text.slice(0, end)).split("\n");
+      this.#rest = end < 0 ? this.#rest + text : text.slice(end + 1);
       try {
         this.#messages.push(...lines.filter((line) => line.trim() !== "").map((line) => JSON.parse(line)));
       } catch (error) {
