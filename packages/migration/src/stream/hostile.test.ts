@@ -70,9 +70,9 @@ function refusal(call: () => unknown): { code: string; message: string } | undef
     call();
     return undefined;
   } catch (error) {
-    if (!BatonError.is(error)) throw error;
-    expect(error.code).toMatch(/^(STREAM|VMSTATE)_/);
-    return error;
+    // No assertion of the framework's: for millions of streams they would cost most of the time.
+    if (BatonError.is(error) && /^(STREAM|VMSTATE)_/.test(error.code) && error.message.length < 1000) return error;
+    throw error;
   }
 }
 
@@ -119,7 +119,15 @@ beforeAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-afterAll(() => closeRam(source, target));
+const { stackTraceLimit } = Error;
+beforeAll(() => {
+  // Nobody looks at where they came from, and it costs more than reading.
+  Error.stackTraceLimit = 0;
+});
+afterAll(() => {
+  Error.stackTraceLimit = stackTraceLimit;
+  closeRam(source, target);
+});
 
 describe.each(samples)("a stream $name", (sample) => {
   it("comes back however it is cut into pieces", () => {
@@ -143,11 +151,10 @@ describe.each(samples)("a stream $name", (sample) => {
     const random = new Random(sample.name.length);
     for (let i = 0; i < share(sample); i++) {
       const bytes = mutate(sample.bytes, random, sample.places);
-      const error = refusal(() => {
+      refusal(() => {
         const got = read(sample, bytes);
         if (sample.checksum) expect(got.sections.map(({ state }) => state)).toEqual(sections.map(({ state }) => state));
       });
-      if (error) expect(error.message.length).toBeLessThan(1000);
     }
   });
 
@@ -155,7 +162,7 @@ describe.each(samples)("a stream $name", (sample) => {
     const random = new Random(sample.name.length + 1);
     for (let i = 0; i < share(sample) / 4; i++) {
       const { sections } = inspectBytes(mutate(sample.bytes, random, sample.places));
-      expect(sections.length).toBeLessThan(100);
+      if (sections.length >= 100) throw new Error(`${sections.length} sections`);
     }
   });
 });
