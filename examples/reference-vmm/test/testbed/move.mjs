@@ -90,10 +90,13 @@ await test(`a Linux guest with ${VCPUS} vCPUs and all devices under load is move
   await guest.create();
   const met = {};
   let longest = 0;
-  let squeezes = 0;
-  /** Gives the balloon work: another size each time. */
-  const squeeze = () =>
-    guest.vm.machine.virtio.find("balloon").command("set", { bytes: (MIB - 8 - 4 * (squeezes++ % 5)) << 20 });
+  /** Gives the balloon work: another size than the guest has now. */
+  const squeeze = async () => {
+    const balloon = guest.vm.machine.virtio.find("balloon");
+    const { actual } = await balloon.command("query");
+    const mib = actual >> 20;
+    await balloon.command("set", { bytes: (mib > MIB - 16 ? mib - 12 : mib + 5) << 20 });
+  };
   /** Waits until every CPU and every device has gone on. */
   const allGoOn = async (when) => {
     const [ticked, before, printed] = [ticks(guest).length, busy(guest), lines()];
