@@ -1,8 +1,8 @@
 import { compareStreams, type InspectedStream, type InspectedValue, inspectStream } from "@baton/migration";
+import { bytesText } from "../units.js";
 import { subcommandArguments } from "./arguments.js";
 import { exitCode } from "./exit-code.js";
 import { textTable } from "./text-table.js";
-import { bytesText } from "./units.js";
 
 const USAGE = "baton inspect [--json] [--check] FILE [OTHER]";
 

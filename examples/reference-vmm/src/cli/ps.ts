@@ -1,9 +1,9 @@
 import { reportOf, type VmReport } from "../client/vm-report.js";
 import { listVms } from "../runtime-directory/lookup.js";
+import { bytesText, durationText } from "../units.js";
 import { subcommandArguments } from "./arguments.js";
 import { exitCode } from "./exit-code.js";
 import { textTable } from "./text-table.js";
-import { bytesText, durationText } from "./units.js";
 
 /** How long a VM may take to say how it is. */
 const PATIENCE_MS = 2000;

@@ -1,5 +1,5 @@
+import { bytesText } from "../../units.js";
 import { textTable } from "../text-table.js";
-import { bytesText } from "../units.js";
 import { figuresOf, type TimedReport, type VmFigures } from "./figures.js";
 
 const TOTALS = ["GUEST", "VMM", "EXITS", "READ", "WRITTEN", "RECEIVED", "SENT"] as const;

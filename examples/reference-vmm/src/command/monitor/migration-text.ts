@@ -1,4 +1,5 @@
 import type { StreamProgress } from "@baton/migration";
+import { bytesText } from "../../units.js";
 
 /** The result of `query-migrate`, as far as the monitor shows it. */
 interface MigrationInfo {
@@ -21,8 +22,6 @@ interface MigrationInfo {
   readonly "blocked-reasons"?: readonly string[];
 }
 
-const PAGE_BYTES = 4096;
-const mib = (bytes: number) => `${Math.floor(bytes / 2 ** 20)} MiB`;
 const kib = (bytes: number) => `${Math.floor(bytes / 1024)} KiB`;
 
 /** `info migrate`, in QEMU's lines. */
@@ -50,7 +49,7 @@ export function migrationText(info: MigrationInfo): string {
 /** How far a migration is, on one line. */
 export function progressText({ pages, zeroPages, totalPages, bytes }: StreamProgress): string {
   const done = totalPages === 0 ? 100 : Math.floor((100 * (pages + zeroPages)) / totalPages);
-  return `migrate: ${done}% of ${mib(totalPages * PAGE_BYTES)}, ${mib(bytes)} sent`;
+  return `migrate: ${done}%, ${bytesText(bytes)} sent`;
 }
 
 /** `info migrate_capabilities`. */
