@@ -127,8 +127,9 @@ export class Migration {
 
   /**
    * Begins to carry the guest away: it is stopped, written to the address as one stream, and then `postmigrate`. After a
-   * failure it is what it was before. Resolves when the way is open; fails with `MIGRATION_STATE`, `MIGRATION_BLOCKED`,
-   * `CHANNEL_ADDRESS`, and for what is not a socket also with the error of opening it.
+   * failure it is what it was before, or `paused` where another side may have it (`VirtualMachine.depart`). Resolves when
+   * the way is open; fails with `MIGRATION_STATE`, `MIGRATION_BLOCKED`, `CHANNEL_ADDRESS`, and for what is not a socket
+   * also with the error of opening it.
    */
   async start(where: MigrationAddress | string, options: MigrateOptions = {}): Promise<MigrationRun> {
     const address = typeof where === "string" ? parseMigrationAddress(where) : where;
@@ -171,11 +172,11 @@ export class Migration {
       this.#direction = null;
       throw error;
     }
-    if (options.endOnError ?? true) run.finished.catch((error: BatonError) => this.#lost(error));
+    if (options.endOnError ?? true) run.finished.catch(() => this.#lost(this.#error as BatonError));
     return run;
   }
 
-  /** Ends what is under way, if anything is; resolves when all is as it was before. */
+  /** Ends what is under way, if anything is; resolves when it has ended, as after a failure. */
   async cancel(reason: unknown = new BatonError("MIGRATION_CANCELLED", "The migration was cancelled")): Promise<void> {
     if (!isUnderWay(this.#status.status)) return;
     this.#status.enter("cancelling");

@@ -48,7 +48,7 @@ const ramStatistics = object({
 export const migrationCommands: readonly Command[] = [
   defineCommand({
     name: "migrate",
-    doc: "Stops the guest and writes it, with its memory, to a file, a peer or a program. Answers once it has begun: `query-migrate` tells how it fares, and the run state is `postmigrate` at the end. After a failure the guest is what it was before.",
+    doc: "Stops the guest and writes it, with its memory, to a file, a peer or a program. Answers once it has begun: `query-migrate` tells how it fares, and the run state is `postmigrate` at the end. After a failure the guest is what it was before; but it stays `paused` where all of it was sent, and the other side may have it.",
     monitor: {
       parameters: [
         { name: "detach", kind: "word", optional: true },
@@ -67,7 +67,7 @@ export const migrationCommands: readonly Command[] = [
       wait: {
         type: bool,
         optional: true,
-        doc: "answers at the end, with the error if there was one; a client that gives up cancels it",
+        doc: "answers at the end, with the error if there was one; Ctrl-C on the monitor cancels it",
       },
     },
     returns: nothing,
@@ -83,7 +83,7 @@ export const migrationCommands: readonly Command[] = [
   }),
   defineCommand({
     name: "migrate_cancel",
-    doc: "Ends the migration that is under way; the guest is what it was before. Does nothing where there is none.",
+    doc: "Ends the migration that is under way; the guest is what it is after a failure. Does nothing where there is none.",
     monitor: { help: "cancel the current VM migration" },
     arguments: {},
     returns: nothing,

@@ -6,7 +6,7 @@ import { commandTable } from "../../command/table.js";
 import type { SurfaceAddress } from "../../options/options.js";
 import { type ListeningSocket, openListeningSocket } from "../listening-socket.js";
 import { TerminalMode } from "../terminal-mode.js";
-import { MonitorSession } from "./session.js";
+import { MonitorSession, type MonitorSessionOptions } from "./session.js";
 
 /** What a monitor asks with unless it is told otherwise; existing scripts look for it. */
 export const DEFAULT_PROMPT = "(qemu) ";
@@ -87,33 +87,27 @@ export class MonitorServer {
       socket.end(`The monitor has ${MAX_CLIENTS} clients already\r\n`);
       return;
     }
-    this.#serve(socket, socket, () => socket.destroy());
+    this.#serve({ input: socket, output: socket, destroy: () => socket.destroy() });
   }
 
   #serveStdio(): void {
     const { stdin, stdout } = process;
     const mode = isatty(0) ? new TerminalMode(() => session.refresh()) : undefined;
-    const session: MonitorSession = this.#serve(
-      stdin,
-      stdout,
-      () => {
+    const session: MonitorSession = this.#serve({
+      input: stdin,
+      output: stdout,
+      destroy: () => {
         stdin.pause();
         mode?.close();
       },
-      () => mode?.stop(),
-      isatty(1),
-    );
+      suspend: () => mode?.stop(),
+      isTerminal: isatty(1),
+    });
   }
 
-  #serve(
-    input: NodeJS.ReadStream | Socket,
-    output: NodeJS.WriteStream | Socket,
-    destroy: () => void,
-    suspend: () => void = () => {},
-    isTerminal = false,
-  ): MonitorSession {
-    const { context, monitor, prompt } = { context: this.#context, monitor: this.#monitor, prompt: this.#prompt };
-    const session = new MonitorSession({ input, output, context, monitor, prompt, destroy, suspend, isTerminal });
+  #serve(client: Omit<MonitorSessionOptions, "context" | "monitor" | "prompt">): MonitorSession {
+    const shared = { context: this.#context, monitor: this.#monitor, prompt: this.#prompt };
+    const session = new MonitorSession({ ...client, ...shared });
     this.#sessions.add(session);
     this.#onConnected();
     void session.ended.then(() => this.#sessions.delete(session));
