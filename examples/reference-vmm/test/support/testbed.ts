@@ -10,7 +10,7 @@ export const testbedFile = (name: string): string => fileURLToPath(new URL(`../t
 export function linuxFiles(guest: LinuxGuest, ...scripts: readonly string[]): TestbedFile[] {
   return [
     ...workspaceFiles("@baton/reference-vmm"),
-    ...["tap.mjs", "linux-vm.mjs", ...scripts].map((path) => ({ path, from: testbedFile(path) })),
+    ...["tap.mjs", "ip.mjs", "linux-vm.mjs", ...scripts].map((path) => ({ path, from: testbedFile(path) })),
     { path: "bzImage", from: guest.bzImage },
     { path: "initrd", from: guest.initrd },
   ];

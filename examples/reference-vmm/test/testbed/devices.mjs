@@ -12,7 +12,7 @@ import { vhostVsock, virtioBalloon, virtioRng, virtioVsock } from "@baton/device
 import { fstat } from "@baton/linux";
 import { RamBlock } from "@baton/memory";
 import { LinuxVm } from "./linux-vm.mjs";
-import { done, test } from "./tap.mjs";
+import { done, tell, test } from "./tap.mjs";
 
 const MIB = 2 ** 20;
 const MEGABYTES = Number(process.env.MEGABYTES);
@@ -25,8 +25,6 @@ const [FIRST_CID, SECOND_CID] = [3, 4];
 const PATH = "/tmp/vsock";
 const MODULES = "virtio_mmio,virtio_rng,virtio_balloon,vmw_vsock_virtio_transport";
 
-const began = performance.now();
-const tell = (what) => console.log(`# ${((performance.now() - began) / 1000).toFixed(0)} s: ${what}`);
 const sumOf = (bytes) => createHash("md5").update(bytes).digest("hex");
 
 class Guest {

@@ -9,8 +9,9 @@ import { createHash } from "node:crypto";
 import { once } from "node:events";
 import { readdirSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
+import { ip } from "./ip.mjs";
 import { SocatSession } from "./socat-session.mjs";
-import { done, test } from "./tap.mjs";
+import { done, tell, test } from "./tap.mjs";
 
 const BATON = "node_modules/@baton/reference-vmm/dist/baton.js";
 const TIMES = Number(process.env.TIMES);
@@ -48,8 +49,6 @@ const TYPE_NIC = [
   "device_add virtio-net-mmio,id=net-0,netdev=net-0,addr=0x0",
 ];
 
-const began = performance.now();
-const tell = (what) => console.log(`# ${((performance.now() - began) / 1000).toFixed(0)} s: ${what}`);
 const sumOf = (bytes) => createHash("md5").update(bytes).digest("hex");
 const run = (program, ...args) => execFileSync(program, args, { stdio: ["ignore", "pipe", "inherit"] }).toString();
 
@@ -120,9 +119,9 @@ class Binary {
 }
 
 run("losetup", DISK, "disk.img");
-run("/usr/sbin/ip", "tuntap", "add", "dev", "tap0", "mode", "tap");
-run("/usr/sbin/ip", "addr", "add", "10.0.0.1/24", "dev", "tap0");
-run("/usr/sbin/ip", "link", "set", "tap0", "up");
+ip("tuntap", "add", "dev", "tap0", "mode", "tap");
+ip("addr", "add", "10.0.0.1/24", "dev", "tap0");
+ip("link", "set", "tap0", "up");
 const given = sumOf(Buffer.alloc(1 << 20, "what the host has put there\n"));
 
 const baton = new Binary("/tmp/qmp", TIMES);

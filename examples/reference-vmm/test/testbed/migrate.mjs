@@ -3,22 +3,19 @@
  * by `migrate`, through a file, a UNIX socket and TCP.
  */
 import assert from "node:assert/strict";
-import { execFileSync, spawn } from "node:child_process";
+import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { readFileSync, rmSync } from "node:fs";
 import { connect } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
-import { done, test } from "./tap.mjs";
+import { ip } from "./ip.mjs";
+import { done, tell, test } from "./tap.mjs";
 
 const BATON = "node_modules/@baton/reference-vmm/dist/baton.js";
 const MIB = 192;
 const STEP_MS = 180_000;
 const CMDLINE = "console=ttyS0 reboot=t panic=-1 quiet net.ifnames=0 rcupdate.rcu_cpu_stall_timeout=300";
 const WORDS = "baton.modules=virtio_mmio,virtio_blk,virtio_net baton.test=script";
-
-const ip = (...words) => execFileSync("/usr/sbin/ip", words, { stdio: "inherit" });
-const began = performance.now();
-const tell = (what) => console.log(`# ${((performance.now() - began) / 1000).toFixed(0)} s: ${what}`);
 
 /** A `baton` with the guest, or awaiting it; each has a tap of its own on the bridge. */
 class Machine {

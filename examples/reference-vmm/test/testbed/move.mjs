@@ -3,7 +3,6 @@
  * and again, its state each time through sections in another encoding.
  */
 import assert from "node:assert/strict";
-import { execFileSync } from "node:child_process";
 import { readFileSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { setTimeout as delay } from "node:timers/promises";
@@ -12,6 +11,7 @@ import { RamBlock } from "@baton/memory";
 import { protobufCodec } from "@baton/migration/protobuf";
 import { jsonCodec, qemuCodec } from "@baton/migration/vmstate";
 import { joinSections, saveSections } from "@baton/reference-vmm";
+import { ip } from "./ip.mjs";
 import { LinuxVm } from "./linux-vm.mjs";
 import { done, test } from "./tap.mjs";
 
@@ -50,7 +50,6 @@ const withoutSockets = (state) => {
 
 const PORT_OUTPUT = "/tmp/port";
 const VSOCK = "/tmp/vsock";
-const ip = (...words) => execFileSync("/usr/sbin/ip", words, { stdio: "inherit" });
 ip("tuntap", "add", "dev", "tap0", "mode", "tap");
 ip("addr", "add", "10.0.0.1/24", "dev", "tap0");
 ip("link", "set", "tap0", "up");

@@ -10,7 +10,7 @@ import { basename } from "node:path";
 import { virtioNet } from "@baton/devices-virtio";
 import { RamBlock } from "@baton/memory";
 import { LinuxVm } from "./linux-vm.mjs";
-import { done, test } from "./tap.mjs";
+import { done, tell, test } from "./tap.mjs";
 
 const megabytes = process.env.MEGABYTES;
 const STEP_MS = 120_000 + 20_000 * Number(megabytes);
@@ -73,8 +73,6 @@ await test("brctl and tunctl make the network that ip makes", async () => {
 
 const kernel = new Guest(0, true);
 const user = new Guest(1, false);
-const began = performance.now();
-const tell = (what) => console.log(`# ${((performance.now() - began) / 1000).toFixed(0)} s: ${what}`);
 
 await test("two guests ping each other, one of them with vhost-net", async () => {
   for (const guest of [kernel, user]) await guest.linux.create();

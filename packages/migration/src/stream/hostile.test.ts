@@ -76,7 +76,11 @@ function refusal(call: () => unknown): { code: string; message: string } | undef
   }
 }
 
+const { stackTraceLimit } = Error;
+
 beforeAll(async () => {
+  // Nobody looks at where errors come from, and it costs more than reading.
+  Error.stackTraceLimit = 0;
   const directory = mkdtempSync(join(tmpdir(), "baton-hostile-"));
   source = ram(true, PAGES);
   target = ram(false, PAGES);
@@ -119,11 +123,6 @@ beforeAll(async () => {
   rmSync(directory, { recursive: true });
 });
 
-const { stackTraceLimit } = Error;
-beforeAll(() => {
-  // Nobody looks at where they came from, and it costs more than reading.
-  Error.stackTraceLimit = 0;
-});
 afterAll(() => {
   Error.stackTraceLimit = stackTraceLimit;
   closeRam(source, target);
