@@ -19,7 +19,6 @@ describe("Linux with its own drivers", () => {
     result = await runInTestbed({
       files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
       command: "node devices.mjs",
-      cpus: 2,
       env: { MEGABYTES: String(rounds({ quick: 8, full: 100 })) },
       timeoutMs: 900_000,
       silenceMs: 160_000,

@@ -32,7 +32,6 @@ describe("hot-plug on a Linux guest", () => {
       ],
       command: "load-modules loop && node hotplug.mjs",
       env: { TIMES: String(times) },
-      cpus: 2,
       timeoutMs: 600_000,
       silenceMs: 160_000,
     });
