@@ -1,3 +1,5 @@
+import { fileURLToPath } from "node:url";
+
 /** Jest settings that every package shares: TypeScript sources run as ES modules, tests stand beside what they test. */
 export default {
   testEnvironment: "node",
@@ -20,6 +22,7 @@ export default {
     ],
   },
   moduleNameMapper: { "^(\\.{1,2}/.*)\\.js$": "$1" },
+  setupFilesAfterEnv: [fileURLToPath(new URL("test/equal-bytes.ts", import.meta.url))],
   testMatch: ["<rootDir>/src/**/*.test.ts", "<rootDir>/test/**/*.test.ts"],
   coverageProvider: "v8",
 };
