@@ -1,3 +1,4 @@
+import { hexText } from "../hex.js";
 import type { DescribedField, DescribedState } from "../stream/description.js";
 import { TAG } from "../stream/format.js";
 import { streamError } from "../stream/stream-error.js";
@@ -74,7 +75,7 @@ export class DescribedValues {
       return state;
     }
     const value = scalar(reader, type, size);
-    return value === undefined ? hex(reader.bytes(size)) : value;
+    return value === undefined ? hexText(reader.bytes(size)) : value;
   }
 }
 
@@ -106,8 +107,4 @@ function scalar(reader: ByteReader, type: string, size: number): InspectedValue 
     default:
       return signed ? BigInt.asIntN(64, reader.u64()) : reader.u64();
   }
-}
-
-function hex(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("hex");
 }

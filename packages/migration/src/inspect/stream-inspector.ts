@@ -1,5 +1,6 @@
 import { crc32 } from "node:zlib";
 import { BatonError } from "@baton/linux";
+import { hexText } from "../hex.js";
 import { CHECKSUM_SECTION, type Checksums, checksums } from "../stream/checksums.js";
 import { STREAM_COMMANDS } from "../stream/command.js";
 import { readConfiguration } from "../stream/configuration.js";
@@ -294,7 +295,7 @@ export class StreamInspector {
     const length = input.u16();
     const known = STREAM_COMMANDS.find((command) => command.code === code);
     yield* input.need(length);
-    const payload = Buffer.from(input.bytes(length)).toString("hex");
+    const payload = hexText(input.bytes(length));
     this.#commands.push({ name: known?.name ?? `0x${code.toString(16)}`, offset, payload });
     if (!known || (known.length !== null && known.length !== length)) {
       const message = `command ${known?.name ?? code} received with bad length, ${length}`;

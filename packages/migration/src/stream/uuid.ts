@@ -1,5 +1,6 @@
+import { hexText } from "../hex.js";
 /** 16 bytes in the usual groups of hexadecimal digits. */
 export function formatUuid(bytes: Uint8Array): string {
-  const hex = Buffer.from(bytes).toString("hex");
+  const hex = hexText(bytes);
   return [hex.slice(0, 8), hex.slice(8, 12), hex.slice(12, 16), hex.slice(16, 20), hex.slice(20)].join("-");
 }

@@ -1,3 +1,4 @@
+import { hexText } from "../../hex.js";
 import type { IntegerType, Sink, WideType } from "../codec.js";
 import type { Place } from "../place.js";
 import { type JsonValue, SUBSECTIONS_MEMBER, VERSION_MEMBER } from "./json-format.js";
@@ -44,7 +45,7 @@ export class JsonSink implements Sink {
   }
 
   bytes(value: Uint8Array): void {
-    this.#put(Array.from(value, (byte) => byte.toString(16).padStart(2, "0")).join(""));
+    this.#put(hexText(value));
   }
 
   text(value: string): void {
