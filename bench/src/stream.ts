@@ -62,10 +62,14 @@ function twin(...args: readonly string[]): number[] {
     .map((ns) => Number(ns) / 1e6);
 }
 
-/** RAM of which every second run of 64 KiB is zero, written to and read from a file, and through a UNIX socket, against C. */
+/**
+ * RAM of which every second run of 64 KiB is zero, written to and read from a file, and through a UNIX socket, against C.
+ * The source has all its pages before, the target none.
+ */
 export async function benchStream(): Promise<string> {
   const directory = mkdtempSync(join(process.env.BATON_STREAM_DIRECTORY ?? tmpdir(), "baton-stream-"));
   using source = newRam(true);
+  await source.prefault();
   const own: number[][] = [[], [], []];
   const peer: number[][] = [[], [], []];
   const add = (to: number[][], values: readonly number[]) => {
