@@ -52,6 +52,18 @@ describe("Chain", () => {
     expect(chain.read(bytes, 99)).toBe(0);
   });
 
+  it("writes 16 bits at any place, which are marked when it is complete", () => {
+    for (const offset of [0, 1, 3, 5, 8]) {
+      chain.writeU16(offset, 0x1234);
+      const bytes = chain.writableSlices().flatMap((slice) => [...slice]);
+      expect(bytes.slice(offset, offset + 2)).toEqual([0x34, 0x12]);
+    }
+    expect(dirty(() => chain.complete(10))).toEqual([4, 2, 7, 1]);
+    for (const offset of [-1, 9, 10]) {
+      expect(() => chain.writeU16(offset, 1)).toThrow(expect.objectContaining({ code: "INVALID_ARGUMENT" }));
+    }
+  });
+
   it("writes over all pieces and marks them", () => {
     expect(dirty(() => expect(chain.write(Uint8Array.of(1, 2), 1)).toBe(2))).toEqual([4, 2]);
     expect(dirty(() => expect(chain.write(new Uint8Array(50).fill(9), 4)).toBe(6))).toEqual([7, 1]);

@@ -93,6 +93,18 @@ export class Chain implements ChainParts {
     return field[0] as number;
   }
 
+  /**
+   * Writes a 16-bit field of the writable part, little-endian; {@link Chain.complete} marks it. Throws `INVALID_ARGUMENT`
+   * where there are no two bytes.
+   */
+  writeU16(offset: number, value: number): void {
+    const first = this.writable[0];
+    if (first !== undefined && offset >= 0 && offset + 2 <= first.length) {
+      this.#exposed = true;
+      this.#ram.writeU16(first.gpa + offset, value);
+    } else if (this.write(Uint8Array.of(value, value >>> 8), offset) < 2) throw invalidRange(offset, 2);
+  }
+
   /** Writes one byte of the writable part, and marks it dirty. Throws `INVALID_ARGUMENT` where there is none. */
   writeU8(offset: number, value: number): void {
     let at = offset;
@@ -141,17 +153,19 @@ export class Chain implements ChainParts {
    * Adds readable bytes to `target`, for writev in hot loops: no object or bigint is made. Returns how many of them found
    * room there; all of those asked for, but for a chain of more pieces than `target` takes.
    */
-  gatherReadable(target: IoVector, offset = 0, length = this.readableLength - offset): number {
-    return gather(this.#ram, this.readable, target, offset, length);
+  gatherReadable(target: IoVector, offset = 0, length?: number): number {
+    if (offset === 0 && length === undefined) return gatherAll(this.#ram, this.readable, target);
+    return gather(this.#ram, this.readable, target, offset, length ?? this.readableLength - offset);
   }
 
   /**
    * Like {@link Chain.gatherReadable} for writable bytes and readv. {@link Chain.complete} or {@link Chain.markWritten}
    * marks them.
    */
-  gatherWritable(target: IoVector, offset = 0, length = this.writableLength - offset): number {
+  gatherWritable(target: IoVector, offset = 0, length?: number): number {
     this.#exposed = true;
-    return gather(this.#ram, this.writable, target, offset, length);
+    if (offset === 0 && length === undefined) return gatherAll(this.#ram, this.writable, target);
+    return gather(this.#ram, this.writable, target, offset, length ?? this.writableLength - offset);
   }
 
   /**
@@ -162,8 +176,8 @@ export class Chain implements ChainParts {
     if (!this.#exposed) return;
     this.#exposed = false;
     let left = written;
-    for (const { gpa, length } of this.writable) {
-      if (left <= 0) return;
+    for (let i = 0; i < this.writable.length && left > 0; i++) {
+      const { gpa, length } = this.writable[i] as ChainPiece;
       this.#ram.mark(gpa, Math.min(left, length));
       left -= length;
     }
@@ -239,13 +253,25 @@ function walk(
   if (done < length) throw invalidRange(offset, length);
 }
 
+/** Adds all of some pieces, and returns how many bytes found room. */
+function gatherAll(ram: RamMap, pieces: readonly ChainPiece[], target: IoVector): number {
+  let done = 0;
+  for (let i = 0; i < pieces.length; i++) {
+    const { gpa, length } = pieces[i] as ChainPiece;
+    const taken = ram.gather(target, gpa, length);
+    done += taken;
+    if (taken < length) break;
+  }
+  return done;
+}
+
 /** As `walk`, without a closure. */
 function gather(ram: RamMap, pieces: readonly ChainPiece[], target: IoVector, offset: number, length: number): number {
   checkRange(offset, length);
   let skip = offset;
   let done = 0;
-  for (const piece of pieces) {
-    if (done === length) return done;
+  for (let i = 0; i < pieces.length && done < length; i++) {
+    const piece = pieces[i] as ChainPiece;
     if (skip >= piece.length) {
       skip -= piece.length;
       continue;

@@ -1,7 +1,7 @@
 import { BatonError } from "@baton/linux";
 import type { Chain } from "./chain.js";
 import { DESC_BYTES, DESC_F_AVAIL, DESC_F_INDIRECT, DESC_F_NEXT, DESC_F_USED, DESC_F_WRITE } from "./descriptor.js";
-import type { InFlightEntry } from "./in-flight.js";
+import type { InFlight } from "./in-flight.js";
 import type { QueueState, QueueStateBase } from "./queue.js";
 import { RingQueue, wide } from "./ring.js";
 import { checkInteger, checkType, stateError } from "./state.js";
@@ -140,17 +140,18 @@ export class PackedQueue extends RingQueue {
     return true;
   }
 
-  protected publish(done: readonly InFlightEntry[], count: number): number {
+  protected publish({ readyIds, readyWritten, readyDescriptors, readyCount: count }: InFlight): number {
     const { ring, ringGpa } = this.#views ?? this.attach();
     const { size } = this.layout;
     const first = this.#lastUsed;
     let firstWord = 0;
     let total = 0;
     for (let i = 0; i < count; i++) {
-      const { id, written, descriptors } = done[i] as InFlightEntry;
+      const written = readyWritten[i] as number;
+      const descriptors = readyDescriptors[i] as number;
       const at = this.#lastUsed * 4;
       const flags = (this.#usedWrap === 1 ? DESC_F_AVAIL | DESC_F_USED : 0) | (written > 0 ? DESC_F_WRITE : 0);
-      const word = ((flags << 16) | id) >>> 0;
+      const word = ((flags << 16) | (readyIds[i] as number)) >>> 0;
       ring[at + 2] = written;
       if (i === 0) firstWord = word;
       else Atomics.store(ring, at + 3, word);

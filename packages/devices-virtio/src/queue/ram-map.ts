@@ -11,6 +11,7 @@ interface Part {
   readonly dirty: DirtyBitmap;
   /** By chunk, as the memory has them. */
   readonly words: (Uint32Array | undefined)[];
+  readonly halves: (Uint16Array | undefined)[];
 }
 
 /**
@@ -85,7 +86,7 @@ export class RamMap {
   words(gpa: number, count: number, most = count): Uint32Array {
     const part = this.#at(gpa);
     const offset = gpa - part.start;
-    const chunk = Math.floor(offset / CHUNK_BYTES);
+    const chunk = chunkOf(offset);
     const from = offset - chunk * CHUNK_BYTES;
     if ((from & 3) === 0 && from + count * 4 <= CHUNK_BYTES && gpa + count * 4 <= part.end) {
       this.wordsStart = from >>> 2;
@@ -106,6 +107,24 @@ export class RamMap {
   /** A 32-bit field, at any alignment. */
   readU32(gpa: number): number {
     return this.words(gpa, 1)[this.wordsStart] as number;
+  }
+
+  /** Writes a 16-bit field, little-endian at any alignment, without a mark. */
+  writeU16(gpa: number, value: number): void {
+    const part = this.#at(gpa);
+    const offset = gpa - part.start;
+    const chunk = chunkOf(offset);
+    const from = offset - chunk * CHUNK_BYTES;
+    const halves = part.halves[chunk] ?? this.#loadHalves(part, chunk);
+    if ((from & 1) === 0) halves[from >>> 1] = value;
+    else this.memory.writeU16(gpa, value);
+  }
+
+  #loadHalves(part: Part, chunk: number): Uint16Array {
+    const start = part.start + chunk * CHUNK_BYTES;
+    const halves = this.memory.u16(start, Math.min(CHUNK_BYTES, part.end - start) / 2);
+    part.halves[chunk] = halves;
+    return halves;
   }
 
   #at(gpa: number): Part {
@@ -138,9 +157,15 @@ export class RamMap {
         toOffset: Number(offset - gpa),
         dirty: DirtyLog.attach({ size: Number(blockSize), buffer: dirty }),
         words: new Array<Uint32Array | undefined>(Math.ceil((end - start) / CHUNK_BYTES)).fill(undefined),
+        halves: new Array<Uint16Array | undefined>(Math.ceil((end - start) / CHUNK_BYTES)).fill(undefined),
       };
     });
     this.#runs = runs;
     return runs;
   }
+}
+
+/** A division is dear where it is made for every buffer. */
+function chunkOf(offset: number): number {
+  return offset < CHUNK_BYTES ? 0 : Math.floor(offset / CHUNK_BYTES);
 }

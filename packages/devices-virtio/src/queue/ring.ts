@@ -5,7 +5,7 @@ import { ChainBuilder } from "./chain-builder.js";
 import { MAX_QUEUE_SIZE } from "./descriptor.js";
 import { QueueError, type QueueFault } from "./errors.js";
 import { type QueueFeatures, queueFeatures } from "./features.js";
-import { InFlight, type InFlightEntry } from "./in-flight.js";
+import { InFlight } from "./in-flight.js";
 import type { QueueLayout, QueueOptions, QueueState, QueueStateBase, VirtQueue } from "./queue.js";
 import { checkBase, loadChain, stateError } from "./state.js";
 
@@ -58,8 +58,8 @@ export abstract class RingQueue implements VirtQueue {
   protected abstract take(): Chain | null;
   /** Moves the place of the next pop back by a chain; false if that chain is not the last. */
   protected abstract stepBack(chain: Chain): boolean;
-  /** Writes the first `count` as used, so that the driver sees all or none; returns by how much the place moved. */
-  protected abstract publish(entries: readonly InFlightEntry[], count: number): number;
+  /** Writes what is ready as used, so that the driver sees all or none; returns by how much the place moved. */
+  protected abstract publish(done: InFlight): number;
   /** What the driver says about interrupts for the last `count` places. */
   protected abstract wantsInterrupt(count: number): boolean;
   /** Writes what the driver reads before it notifies. */
@@ -119,11 +119,10 @@ export abstract class RingQueue implements VirtQueue {
 
   unpop(chain: Chain): void {
     if (chain.owner !== this.flying || this.#broken) return;
-    const entry = this.flying.of(chain);
-    if (entry === undefined || !this.flying.isLatest(entry) || !this.stepBack(chain)) {
+    if (!this.flying.holds(chain) || !this.flying.isLatest(chain) || !this.stepBack(chain)) {
       throw new BatonError("INVALID_ARGUMENT", `queue ${this.index}: chain ${chain.id} is not the one popped last`);
     }
-    this.flying.undo(entry);
+    this.flying.undo(chain);
   }
 
   push(chain: Chain, written: number): void {
@@ -138,21 +137,22 @@ export abstract class RingQueue implements VirtQueue {
     }
     chain.complete(written);
     if (chain.owner !== this.flying || this.#broken) return;
-    const entry = this.flying.of(chain);
-    if (entry === undefined) {
+    if (!this.flying.holds(chain)) {
       throw new BatonError("INVALID_ARGUMENT", `queue ${this.index}: chain ${chain.id} was pushed already`);
     }
     // What fails here must leave the buffer in flight.
     this.prepare();
+    // A driver that breaks the rules makes buffers available before it has seen the others used.
+    if (this.flying.readyIsFull) this.publishDone();
     // The field has 32 bits, and a lower bound is allowed.
-    this.flying.complete(entry, Math.min(written, 0xffff_ffff));
+    this.flying.complete(chain, Math.min(written, 0xffff_ffff));
   }
 
   publishDone(): void {
-    const { ready, readyCount } = this.flying;
-    if (readyCount === 0) return;
-    this.unsignalled = Math.min(MANY, this.unsignalled + this.publish(ready, readyCount));
-    this.flying.readyCount = 0;
+    const { flying } = this;
+    if (flying.readyCount === 0) return;
+    this.unsignalled = Math.min(MANY, this.unsignalled + this.publish(flying));
+    flying.readyCount = 0;
   }
 
   needsNotification(): boolean {
@@ -234,12 +234,12 @@ export abstract class RingQueue implements VirtQueue {
   }
 
   restoreChain(state: ChainState): Chain {
-    const entry = this.flying.get(state.id);
-    if (entry?.descriptors !== state.descriptors) {
+    if (this.flying.descriptorsOf(state.id) !== state.descriptors || state.descriptors === 0) {
       throw stateError(this.index, "inFlight", `does not have the chain ${state.id}`);
     }
-    entry.chain = loadChain(this.index, state, this.builder, this.flying);
-    return entry.chain;
+    const chain = loadChain(this.index, state, this.builder, this.flying);
+    this.flying.restore(chain);
+    return chain;
   }
 
   /** The most pieces of a chain that ends in an indirect table. */

@@ -160,6 +160,18 @@ describe("split queue", () => {
     expect(event.memory.readU16(event.layout.device)).toBe(0);
   });
 
+  it("keeps all used buffers of a driver that gives more before it has seen them used", () => {
+    const { add, queue, memory, layout } = setUp();
+    for (let i = 0; i < 4; i++) add(part(8, true));
+    for (const more of [8, 12]) {
+      for (let chain = queue.pop(); chain !== null; chain = queue.pop()) queue.complete(chain, 1);
+      memory.writeU16(Number(layout.driver) + 2, more);
+    }
+    queue.publishDone();
+    expect(memory.readU16(Number(layout.device) + 2)).toBe(8);
+    expect(memory.read(Number(layout.device) + 4, 8)).toEqual(Uint8Array.of(0, 0, 0, 0, 1, 0, 0, 0));
+  });
+
   it("2.7.9: in order, what was popped later waits for what was popped first", () => {
     const { add, queue, rings, memory } = setUp({ inOrder: true });
     add(part(8, true));

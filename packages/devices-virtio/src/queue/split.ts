@@ -1,6 +1,6 @@
 import type { Chain } from "./chain.js";
 import { DESC_BYTES, DESC_F_INDIRECT, DESC_F_NEXT } from "./descriptor.js";
-import type { InFlightEntry } from "./in-flight.js";
+import type { InFlight } from "./in-flight.js";
 import type { QueueState, QueueStateBase } from "./queue.js";
 import { RingQueue, wide } from "./ring.js";
 import { checkInteger, stateError } from "./state.js";
@@ -145,16 +145,15 @@ export class SplitQueue extends RingQueue {
     return true;
   }
 
-  protected publish(done: readonly InFlightEntry[], count: number): number {
+  protected publish({ readyIds, readyWritten, readyCount: count }: InFlight): number {
     const { used, entries, usedGpa } = this.#views ?? this.attach();
     const mask = this.layout.size - 1;
     const start = this.#lastUsed & mask;
     let next = this.#lastUsed;
     for (let i = 0; i < count; i++) {
-      const { id, written } = done[i] as InFlightEntry;
       const at = (next & mask) * 2;
-      entries[at] = id;
-      entries[at + 1] = written;
+      entries[at] = readyIds[i] as number;
+      entries[at + 1] = readyWritten[i] as number;
       next = (next + 1) & 0xffff;
     }
     this.#lastUsed = next;
