@@ -18,5 +18,6 @@ export function expectedBytes(large: boolean, mtu: number): number {
 /** Packets and bytes moved before other devices have their turn. */
 export const PACKET_BUDGET = 64;
 export const BYTE_BUDGET = 1 << 20;
-/** Packets that the driver is shown at once. */
-export const PUBLISH_EVERY = 16;
+/** What the driver is shown at once, in packets and bytes: it makes more while the device goes on. */
+export const PUBLISH_PACKETS = 16;
+export const PUBLISH_BYTES = 16 * 1024;

@@ -1,5 +1,4 @@
 import { IoVector } from "@baton/linux";
-import type { GuestMemory } from "@baton/memory";
 import type { Chain } from "../queue/chain.js";
 import { QueueError } from "../queue/errors.js";
 import type { VirtQueue } from "../queue/queue.js";
@@ -9,6 +8,8 @@ import { NET_HEADER_BYTES, NUM_BUFFERS } from "./packet.js";
 
 /** Buffers are counted from the first ever taken; each has the place of its number modulo the longest queue. */
 const PLACES = NET_MAX_QUEUE_SIZE;
+/** It is a power of two. */
+const MASK = PLACES - 1;
 
 /**
  * Buffers of the guest that were taken and have no packet yet, in order. Their pieces stand in a vector, for one packet
@@ -17,7 +18,6 @@ const PLACES = NET_MAX_QUEUE_SIZE;
 export class ReceiveBuffers {
   /** The pieces of the buffers taken by {@link ReceiveBuffers.take}. */
   readonly vector = new IoVector();
-  readonly #memory: GuestMemory;
   #queue: VirtQueue | undefined;
   readonly #chains = new Array<Chain | undefined>(PLACES).fill(undefined);
   /** Bytes of each chain that stand in a vector. */
@@ -29,10 +29,6 @@ export class ReceiveBuffers {
   #full = false;
   /** The descriptors of all of them. */
   descriptors = 0;
-
-  constructor(memory: GuestMemory) {
-    this.#memory = memory;
-  }
 
   /** Bytes that one packet finds. */
   get room(): number {
@@ -77,7 +73,7 @@ export class ReceiveBuffers {
       const room = chain.gatherWritable(this.vector);
       if (room < chain.writableLength) this.#full = true;
       if (room === 0) return;
-      this.#rooms[this.#gathered++ % PLACES] = room;
+      this.#rooms[this.#gathered++ & MASK] = room;
     }
   }
 
@@ -98,7 +94,7 @@ export class ReceiveBuffers {
       const room = chain.gatherWritable(vector);
       // There must be room for one more.
       if (room < chain.writableLength || vector.count === vector.capacity) return i;
-      this.#rooms[number % PLACES] = room;
+      this.#rooms[number & MASK] = room;
     }
     return most;
   }
@@ -111,7 +107,7 @@ export class ReceiveBuffers {
       queue.unpop(chain);
       throw new QueueError(queue.index, "request", chain.id, "a buffer for packets has no room for a header");
     }
-    this.#chains[this.#end++ % PLACES] = chain;
+    this.#chains[this.#end++ & MASK] = chain;
     this.descriptors += chain.descriptors;
     return true;
   }
@@ -126,7 +122,7 @@ export class ReceiveBuffers {
     const queue = this.#queue as VirtQueue;
     for (let i = 0; i < count; i++) {
       const chain = this.#chain(this.#first);
-      this.#setNumBuffers(chain, 1);
+      chain.writeU16(NUM_BUFFERS, 1);
       this.#dropFirst();
       queue.complete(chain, lengths[i] as number);
     }
@@ -149,13 +145,13 @@ export class ReceiveBuffers {
     const first = this.#chain(this.#first);
     const firstRoom = this.#room(this.#first);
     if (length <= firstRoom) {
-      this.#setNumBuffers(first, 1);
+      first.writeU16(NUM_BUFFERS, 1);
       this.#drop(1, firstRoom);
       queue.complete(first, length);
       return 1;
     }
     const count = this.#countFor(length);
-    this.#setNumBuffers(first, count);
+    first.writeU16(NUM_BUFFERS, count);
     let left = length;
     let rooms = 0;
     const end = this.#first + count;
@@ -207,18 +203,12 @@ export class ReceiveBuffers {
     }
   }
 
-  #setNumBuffers(chain: Chain, count: number): void {
-    const piece = chain.writable[0];
-    if (piece !== undefined && piece.length >= NET_HEADER_BYTES) this.#memory.writeU16(piece.gpa + NUM_BUFFERS, count);
-    else chain.write(Uint8Array.of(count, count >>> 8), NUM_BUFFERS);
-  }
-
   #chain(number: number): Chain {
-    return this.#chains[number % PLACES] as Chain;
+    return this.#chains[number & MASK] as Chain;
   }
 
   #room(number: number): number {
-    return this.#rooms[number % PLACES] as number;
+    return this.#rooms[number & MASK] as number;
   }
 
   #drop(count: number, rooms: number): void {
@@ -229,7 +219,7 @@ export class ReceiveBuffers {
 
   #dropFirst(): void {
     this.descriptors -= this.#chain(this.#first).descriptors;
-    this.#chains[this.#first++ % PLACES] = undefined;
+    this.#chains[this.#first++ & MASK] = undefined;
   }
 }
 

@@ -3,7 +3,14 @@ import type { VirtioDeviceContext } from "../device/device.js";
 import type { RateLimit } from "../device/rate-limit.js";
 import type { VirtQueue } from "../queue/queue.js";
 import { BATCH_FRAMES, type FrameRing } from "./frame-ring.js";
-import { BYTE_BUDGET, MAX_PACKET_BYTES, NET_HEADER_BYTES, PACKET_BUDGET, PUBLISH_EVERY } from "./packet.js";
+import {
+  BYTE_BUDGET,
+  MAX_PACKET_BYTES,
+  NET_HEADER_BYTES,
+  PACKET_BUDGET,
+  PUBLISH_BYTES,
+  PUBLISH_PACKETS,
+} from "./packet.js";
 import { ReceiveBuffers } from "./receive-buffers.js";
 import type { DirectionCounter } from "./statistics.js";
 
@@ -40,7 +47,7 @@ export class Receiver {
   /** Packets that wait for buffers, with their headers; nothing is read meanwhile. */
   pending: readonly Uint8Array[] = [];
   readonly #options: ReceiverOptions;
-  readonly #buffers: ReceiveBuffers;
+  readonly #buffers = new ReceiveBuffers();
   /** For each packet of a batch; the first is that of a packet by itself. The pages of the others are hardly ever met. */
   readonly #spills: Uint8Array;
   readonly #spillAddress: bigint;
@@ -56,7 +63,6 @@ export class Receiver {
 
   constructor(options: ReceiverOptions) {
     this.#options = options;
-    this.#buffers = new ReceiveBuffers(options.context.memory);
     this.#spills = new Uint8Array(SPILL_BYTES * (options.ring === undefined ? 1 : BATCH_FRAMES));
     this.#spillAddress = addressOf(this.#spills);
     this.#spillAt = Number(this.#spillAddress);
@@ -115,6 +121,7 @@ export class Receiver {
     const { limit, ring, counter } = this.#options;
     let budget = PACKET_BUDGET;
     const end = counter.bytes + BYTE_BUDGET;
+    let shown = counter.bytes;
     while (budget > 0 && counter.bytes < end) {
       if (!this.#deliverPending(queue)) return false;
       if (!limit.ready()) return false;
@@ -122,7 +129,10 @@ export class Receiver {
       const outcome = ring !== undefined && before > 1 ? this.#receiveBatch(queue, ring) : this.#receiveOne(queue);
       if (outcome !== "more") return outcome === "none";
       budget -= before;
-      if (budget % PUBLISH_EVERY === 0) queue.publishDone();
+      if (budget % PUBLISH_PACKETS === 0 || counter.bytes - shown >= PUBLISH_BYTES) {
+        queue.publishDone();
+        shown = counter.bytes;
+      }
     }
     return true;
   }

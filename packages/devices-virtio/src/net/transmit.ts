@@ -21,7 +21,8 @@ import {
   MAX_PACKET_BYTES,
   NET_HEADER_BYTES,
   PACKET_BUDGET,
-  PUBLISH_EVERY,
+  PUBLISH_BYTES,
+  PUBLISH_PACKETS,
 } from "./packet.js";
 import type { DirectionCounter } from "./statistics.js";
 
@@ -75,8 +76,12 @@ export class Transmitter {
   #take(queue: VirtQueue): "all" | "budget" | "waits" {
     const { counter, limit } = this.#options;
     let bytes = 0;
+    let shown = 0;
     for (let budget = PACKET_BUDGET; budget > 0 && bytes < BYTE_BUDGET; budget--) {
-      if (budget % PUBLISH_EVERY === 0) queue.publishDone();
+      if (budget % PUBLISH_PACKETS === 0 || bytes - shown >= PUBLISH_BYTES) {
+        queue.publishDone();
+        shown = bytes;
+      }
       const chain = queue.pop();
       if (chain === null) return "all";
       const length = chain.readableLength;
@@ -111,10 +116,10 @@ export class Transmitter {
     return true;
   }
 
-  /** False, and nothing is added, without a ring and for a packet of more pieces than it takes. */
+  /** False, and nothing is added, without a ring and for a packet that is long or has more pieces than it takes. */
   #addToBatch(chain: Chain, length: number): boolean {
     const vector = this.#options.ring?.vector(this.#batched);
-    if (vector === undefined) return false;
+    if (vector === undefined || length >= PUBLISH_BYTES) return false;
     vector.clear();
     if (chain.gatherReadable(vector) < length) return false;
     this.#batch[this.#batched++] = chain;
