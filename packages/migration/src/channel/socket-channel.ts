@@ -1,8 +1,20 @@
-import { BatonError, connect, Fd, type SocketAddress, shutdown } from "@baton/linux";
+import {
+  BatonError,
+  connect,
+  Fd,
+  SO_SNDBUF,
+  SOL_SOCKET,
+  type SocketAddress,
+  setSocketOption,
+  shutdown,
+} from "@baton/linux";
 import { type Channel, type ChannelListener, type ChannelOptions, DEFAULT_TIMEOUT_MS } from "./channel.js";
 import { ChannelThread } from "./channel-thread.js";
 import { type ChannelEnds, DescriptorChannel } from "./descriptor-channel.js";
 import { owning } from "./file.js";
+
+/** Bytes on the way, so that either side works while the other does: up to what `net.core.wmem_max` allows. */
+const SEND_BUFFER = 4 * 2 ** 20;
 
 /** Tells the peer that this was all, and waits until it has taken everything and goes away as well. */
 export function socketEnds(fd: Fd): ChannelEnds {
@@ -23,6 +35,8 @@ export async function connectSocket(
   let channel: DescriptorChannel | undefined;
   try {
     const fd = connect(socket, { nonblock: true });
+    // TCP finds its own size.
+    if (socket.kind !== "inet") setSocketOption(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
     channel = owning(fd, () => new DescriptorChannel(fd, address, socketEnds(fd)));
     await channel.connected(options);
     return channel;

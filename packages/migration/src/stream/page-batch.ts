@@ -3,7 +3,8 @@ import { addressOf, IoVector } from "@baton/linux";
 import { RAM_FLAG, STREAM_PAGE_SIZE } from "./format.js";
 import type { RamView } from "./ram-view.js";
 
-const MOST_PAGES = 512;
+/** Few enough that the other side of a socket has something to do while the next ones are gathered. */
+const MOST_PAGES = 64;
 const HEADER_ROOM = 32 * 1024;
 /** A record's first word, name, length byte and fill byte. */
 const LONGEST_RECORD = 8 + 256 + 1;
