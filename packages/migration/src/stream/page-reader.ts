@@ -15,8 +15,8 @@ const UNSUPPORTED: readonly (readonly [flag: number, name: string])[] = [
 export interface PageTarget {
   /** The size in bytes of a block that the following pages belong to; undefined if there is none of the name. */
   select(id: string): number | undefined;
-  /** A page's content: `STREAM_PAGE_SIZE` bytes of `buffer` from `at` on. */
-  page(offset: number, buffer: Uint8Array, at: number): void;
+  /** A page's content: `STREAM_PAGE_SIZE` bytes of `buffer` from `at` on, where records follow up to `end`. */
+  page(offset: number, buffer: Uint8Array, at: number, end: number): void;
   zero(offset: number): void;
 }
 
@@ -66,7 +66,7 @@ export function* readPageRecords(
       if (input.available < STREAM_PAGE_SIZE) yield* input.need(STREAM_PAGE_SIZE);
       const { at } = input;
       input.skipPage(STREAM_PAGE_SIZE);
-      target.page(offset, input.buffer, at);
+      target.page(offset, input.buffer, at, input.end);
     }
   }
 }
