@@ -14,7 +14,7 @@ import { type ChannelEnds, DescriptorChannel } from "./descriptor-channel.js";
 import { owning } from "./file.js";
 
 /** Bytes on the way, so that either side works while the other does: up to what `net.core.wmem_max` allows. */
-const SEND_BUFFER = 4 * 2 ** 20;
+const SEND_BUFFER = 2 ** 20;
 
 /** Tells the peer that this was all, and waits until it has taken everything and goes away as well. */
 export function socketEnds(fd: Fd): ChannelEnds {
