@@ -8,7 +8,7 @@ import { NET_HEADER_BYTES, NUM_BUFFERS } from "./packet.js";
 
 /** Buffers are counted from the first ever taken; each has the place of its number modulo the longest queue. */
 const PLACES = NET_MAX_QUEUE_SIZE;
-/** It is a power of two. */
+/** For the remainder by a power of two, also of counts beyond 31 bits. */
 const MASK = PLACES - 1;
 
 /**
