@@ -153,19 +153,17 @@ export class Chain implements ChainParts {
    * Adds readable bytes to `target`, for writev in hot loops: no object or bigint is made. Returns how many of them found
    * room there; all of those asked for, but for a chain of more pieces than `target` takes.
    */
-  gatherReadable(target: IoVector, offset = 0, length?: number): number {
-    if (offset === 0 && length === undefined) return gatherAll(this.#ram, this.readable, target);
-    return gather(this.#ram, this.readable, target, offset, length ?? this.readableLength - offset);
+  gatherReadable(target: IoVector, offset = 0, length = this.readableLength - offset): number {
+    return gather(this.#ram, this.readable, target, offset, length);
   }
 
   /**
    * Like {@link Chain.gatherReadable} for writable bytes and readv. {@link Chain.complete} or {@link Chain.markWritten}
    * marks them.
    */
-  gatherWritable(target: IoVector, offset = 0, length?: number): number {
+  gatherWritable(target: IoVector, offset = 0, length = this.writableLength - offset): number {
     this.#exposed = true;
-    if (offset === 0 && length === undefined) return gatherAll(this.#ram, this.writable, target);
-    return gather(this.#ram, this.writable, target, offset, length ?? this.writableLength - offset);
+    return gather(this.#ram, this.writable, target, offset, length);
   }
 
   /**
@@ -176,8 +174,8 @@ export class Chain implements ChainParts {
     if (!this.#exposed) return;
     this.#exposed = false;
     let left = written;
-    for (let i = 0; i < this.writable.length && left > 0; i++) {
-      const { gpa, length } = this.writable[i] as ChainPiece;
+    for (const { gpa, length } of this.writable) {
+      if (left <= 0) return;
       this.#ram.mark(gpa, Math.min(left, length));
       left -= length;
     }
@@ -253,25 +251,13 @@ function walk(
   if (done < length) throw invalidRange(offset, length);
 }
 
-/** Adds all of some pieces, and returns how many bytes found room. */
-function gatherAll(ram: RamMap, pieces: readonly ChainPiece[], target: IoVector): number {
-  let done = 0;
-  for (let i = 0; i < pieces.length; i++) {
-    const { gpa, length } = pieces[i] as ChainPiece;
-    const taken = ram.gather(target, gpa, length);
-    done += taken;
-    if (taken < length) break;
-  }
-  return done;
-}
-
 /** As `walk`, without a closure. */
 function gather(ram: RamMap, pieces: readonly ChainPiece[], target: IoVector, offset: number, length: number): number {
   checkRange(offset, length);
   let skip = offset;
   let done = 0;
-  for (let i = 0; i < pieces.length && done < length; i++) {
-    const piece = pieces[i] as ChainPiece;
+  for (const piece of pieces) {
+    if (done === length) return done;
     if (skip >= piece.length) {
       skip -= piece.length;
       continue;

@@ -32,7 +32,7 @@ class Buffers {
 export class InFlight {
   /** What the driver may now be told of, the first {@link InFlight.readyCount}: ids, lengths and descriptors. */
   readonly readyIds: Uint16Array;
-  readonly readyWritten: Float64Array;
+  readonly readyWritten: Uint32Array;
   readonly readyDescriptors: Uint16Array;
   readyCount = 0;
   /** How many. */
@@ -49,7 +49,7 @@ export class InFlight {
     this.#buffers = new Buffers(size);
     this.#queue = inOrder ? [] : undefined;
     this.readyIds = new Uint16Array(size);
-    this.readyWritten = new Float64Array(size);
+    this.readyWritten = new Uint32Array(size);
     this.readyDescriptors = new Uint16Array(size);
   }
 

@@ -86,7 +86,7 @@ export class RamMap {
   words(gpa: number, count: number, most = count): Uint32Array {
     const part = this.#at(gpa);
     const offset = gpa - part.start;
-    const chunk = chunkOf(offset);
+    const chunk = Math.floor(offset / CHUNK_BYTES);
     const from = offset - chunk * CHUNK_BYTES;
     if ((from & 3) === 0 && from + count * 4 <= CHUNK_BYTES && gpa + count * 4 <= part.end) {
       this.wordsStart = from >>> 2;
@@ -113,7 +113,7 @@ export class RamMap {
   writeU16(gpa: number, value: number): void {
     const part = this.#at(gpa);
     const offset = gpa - part.start;
-    const chunk = chunkOf(offset);
+    const chunk = Math.floor(offset / CHUNK_BYTES);
     const from = offset - chunk * CHUNK_BYTES;
     const halves = part.halves[chunk] ?? this.#loadHalves(part, chunk);
     if ((from & 1) === 0) halves[from >>> 1] = value;
@@ -163,9 +163,4 @@ export class RamMap {
     this.#runs = runs;
     return runs;
   }
-}
-
-/** A division is dear where it is made for every buffer. */
-function chunkOf(offset: number): number {
-  return offset < CHUNK_BYTES ? 0 : Math.floor(offset / CHUNK_BYTES);
 }
