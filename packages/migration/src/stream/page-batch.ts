@@ -34,7 +34,7 @@ export class PageBatch {
 
   /** Whether what was added must be written before more is. */
   get full(): boolean {
-    return this.#pages >= MOST_PAGES - 1 || this.#used > HEADER_ROOM - LONGEST_RECORD;
+    return this.#pages >= MOST_PAGES || this.#used > HEADER_ROOM - LONGEST_RECORD;
   }
 
   /** Goes to another block. */

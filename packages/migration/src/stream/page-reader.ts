@@ -3,6 +3,9 @@ import { streamError } from "./stream-error.js";
 import { NEED_BYTES, type NeedBytes, type StreamInput } from "./stream-input.js";
 
 const FLAGS = STREAM_PAGE_SIZE - 1;
+/** Address and flags, which a page of the same block as before follows. */
+const HEADER_BYTES = 8;
+const RECORD_BYTES = HEADER_BYTES + STREAM_PAGE_SIZE;
 const KNOWN = RAM_FLAG.zero | RAM_FLAG.page | RAM_FLAG.eos | RAM_FLAG.continue | RAM_FLAG.multifdFlush;
 const UNSUPPORTED: readonly (readonly [flag: number, name: string])[] = [
   [RAM_FLAG.full, "FULL"],
@@ -15,8 +18,10 @@ const UNSUPPORTED: readonly (readonly [flag: number, name: string])[] = [
 export interface PageTarget {
   /** The size in bytes of a block that the following pages belong to; undefined if there is none of the name. */
   select(id: string): number | undefined;
-  /** A page's content: `STREAM_PAGE_SIZE` bytes of `buffer` from `at` on, where records follow up to `end`. */
-  page(offset: number, buffer: Uint8Array, at: number, end: number): void;
+  /** So many bytes of pages from `offset` on, within the block, are next: told once, before the first of them. */
+  expect?(offset: number, length: number): void;
+  /** A page's content: `STREAM_PAGE_SIZE` bytes of `buffer` from `at` on. */
+  page(offset: number, buffer: Uint8Array, at: number): void;
   zero(offset: number): void;
 }
 
@@ -31,9 +36,11 @@ export function* readPageRecords(
 ): Generator<NeedBytes, string | undefined, void> {
   let block = continued;
   let size = block === undefined ? -1 : (target.select(block) ?? -1);
+  /** The pages of a run that the target was told of and that did not come yet. */
+  let expected = 0;
   for (;;) {
-    while (input.available < 8) {
-      if (input.ended) yield* input.need(8);
+    while (input.available < HEADER_BYTES) {
+      if (input.ended) yield* input.need(HEADER_BYTES);
       yield NEED_BYTES;
     }
     const recordAt = input.offset;
@@ -64,11 +71,31 @@ export function* readPageRecords(
       target.zero(offset);
     } else {
       if (input.available < STREAM_PAGE_SIZE) yield* input.need(STREAM_PAGE_SIZE);
+      if (expected === 0) {
+        expected = pagesInRow(input, offset, size);
+        target.expect?.(offset, expected * STREAM_PAGE_SIZE);
+      }
+      expected--;
       const { at } = input;
       input.skipPage(STREAM_PAGE_SIZE);
-      target.page(offset, input.buffer, at, input.end);
+      target.page(offset, input.buffer, at);
     }
   }
+}
+
+/** How many pages of the block follow each other in what is there, the next one among them. */
+function pagesInRow(input: StreamInput, offset: number, size: number): number {
+  const view = new DataView(input.buffer.buffer, input.buffer.byteOffset);
+  let count = 1;
+  for (let page = offset + STREAM_PAGE_SIZE; page < size; page += STREAM_PAGE_SIZE) {
+    const ahead = count * RECORD_BYTES - HEADER_BYTES;
+    if (ahead + RECORD_BYTES > input.available) break;
+    const high = view.getUint32(input.at + ahead);
+    const low = view.getUint32(input.at + ahead + 4);
+    if (high !== Math.floor(page / 2 ** 32) || low !== (page | RAM_FLAG.page | RAM_FLAG.continue) >>> 0) break;
+    count++;
+  }
+  return count;
 }
 
 /** The one kind among the flags. */

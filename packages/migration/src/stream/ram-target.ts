@@ -1,5 +1,5 @@
 import { MADV_POPULATE_WRITE, tryMadvise } from "@baton/linux";
-import { RAM_FLAG, STREAM_PAGE_SIZE } from "./format.js";
+import { STREAM_PAGE_SIZE } from "./format.js";
 import type { BlockCount, PageBlock } from "./page-block.js";
 import type { PageTarget } from "./page-reader.js";
 import { RamView, TouchedPages } from "./ram-view.js";
@@ -26,9 +26,6 @@ export class RamTarget implements PageTarget {
   #entry: Entry | undefined;
   #runStart = 0;
   #runEnd = 0;
-  /** What was looked at for that. */
-  #aheadStart = 0;
-  #aheadEnd = 0;
 
   constructor(blocks: readonly PageBlock[], pageCrc: number) {
     this.pageCrc = pageCrc;
@@ -42,20 +39,18 @@ export class RamTarget implements PageTarget {
 
   select(id: string): number | undefined {
     this.#closeRun();
-    this.#aheadStart = this.#aheadEnd = 0;
     this.#entry = this.#entries.get(id);
     return this.#entry?.ram.size;
   }
 
-  page(offset: number, buffer: Uint8Array, at: number, end: number): void {
+  expect(offset: number, length: number): void {
+    const { ram } = this.#entry as Entry;
+    // Where this fails, the faults say why.
+    if (length >= POPULATE_BYTES) tryMadvise(ram.hva + BigInt(offset), length, MADV_POPULATE_WRITE);
+  }
+
+  page(offset: number, buffer: Uint8Array, at: number): void {
     const entry = this.#entry as Entry;
-    if (offset < this.#aheadStart || offset >= this.#aheadEnd) {
-      this.#aheadStart = offset;
-      this.#aheadEnd = Math.min(offset + runAhead(offset, buffer, at, end), entry.ram.size);
-      const length = this.#aheadEnd - offset;
-      // Where this fails, the faults say why.
-      if (length >= POPULATE_BYTES) tryMadvise(entry.ram.hva + BigInt(offset), length, MADV_POPULATE_WRITE);
-    }
     if (offset !== this.#runEnd || offset - this.#runStart >= RUN_BYTES) {
       this.#closeRun();
       this.#runStart = offset;
@@ -89,17 +84,4 @@ export class RamTarget implements PageTarget {
     this.#closeRun();
     return [...this.#entries.values()].map(({ id, pages, zeroPages }) => ({ id, pages, zeroPages }));
   }
-}
-
-/** How many bytes of pages in a row the buffer has, from the one at `at` on. */
-function runAhead(offset: number, buffer: Uint8Array, at: number, end: number): number {
-  const view = new DataView(buffer.buffer, buffer.byteOffset, buffer.byteLength);
-  let length = STREAM_PAGE_SIZE;
-  for (let next = at + STREAM_PAGE_SIZE; next + 8 + STREAM_PAGE_SIZE <= end; next += 8 + STREAM_PAGE_SIZE) {
-    const page = offset + length;
-    if (view.getUint32(next) !== Math.floor(page / 2 ** 32)) break;
-    if (view.getUint32(next + 4) !== ((page >>> 0) | RAM_FLAG.page | RAM_FLAG.continue) >>> 0) break;
-    length += STREAM_PAGE_SIZE;
-  }
-  return length;
 }

@@ -65,11 +65,6 @@ export class StreamInput {
     return this.#start;
   }
 
-  /** Where in the buffer what is there ends. */
-  get end(): number {
-    return this.#end;
-  }
-
   /** What is there, without taking it. */
   peek(): Uint8Array {
     return this.#buffer.subarray(this.#start, this.#end);

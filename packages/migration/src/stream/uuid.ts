@@ -1,4 +1,5 @@
 import { hexText } from "../hex.js";
+
 /** 16 bytes in the usual groups of hexadecimal digits. */
 export function formatUuid(bytes: Uint8Array): string {
   const hex = hexText(bytes);
