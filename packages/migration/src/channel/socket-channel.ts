@@ -35,9 +35,11 @@ export async function connectSocket(
   let channel: DescriptorChannel | undefined;
   try {
     const fd = connect(socket, { nonblock: true });
-    // TCP finds its own size.
-    if (socket.kind !== "inet") setSocketOption(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
-    channel = owning(fd, () => new DescriptorChannel(fd, address, socketEnds(fd)));
+    channel = owning(fd, () => {
+      // TCP finds its own size.
+      if (socket.kind !== "inet") setSocketOption(fd, SOL_SOCKET, SO_SNDBUF, SEND_BUFFER);
+      return new DescriptorChannel(fd, address, socketEnds(fd));
+    });
     await channel.connected(options);
     return channel;
   } catch (error) {
