@@ -25,17 +25,23 @@ const OPTIONAL_MODULES = [
 /** Counts up when the way of building changes. */
 const FORMAT = 1;
 
-/** What Baton's packages need of others: koffi with its native part, and protobufjs. Links are resolved: pnpm's are links. */
+/** What a package of this repository needs of others, by its folder; and what those need. */
+const DEPENDENCIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
+  linux: { koffi: `@koromix/koffi-linux-${process.arch}` },
+  migration: { protobufjs: "long", "@node-rs/crc32": `@node-rs/crc32-linux-${process.arch}-gnu` },
+};
+
+/** The directories of {@link DEPENDENCIES}. Links are resolved: pnpm's are links. */
 function dependencyDirectories(): Map<string, string> {
-  const koffi = packageDirectory("koffi", join(repository, "packages/linux/package.json"));
-  const native = `@koromix/koffi-linux-${process.arch}`;
-  const protobufjs = packageDirectory("protobufjs", join(repository, "packages/migration/package.json"));
-  return new Map([
-    ["koffi", koffi],
-    [native, packageDirectory(native, join(koffi, "package.json"))],
-    ["protobufjs", protobufjs],
-    ["long", packageDirectory("long", join(protobufjs, "package.json"))],
-  ]);
+  const directories = new Map<string, string>();
+  for (const [folder, dependencies] of Object.entries(DEPENDENCIES)) {
+    for (const [name, further] of Object.entries(dependencies)) {
+      const directory = packageDirectory(name, join(repository, "packages", folder, "package.json"));
+      directories.set(name, directory);
+      directories.set(further, packageDirectory(further, join(directory, "package.json")));
+    }
+  }
+  return directories;
 }
 
 async function librariesOf(program: string): Promise<string[]> {
@@ -45,7 +51,7 @@ async function librariesOf(program: string): Promise<string[]> {
 
 /**
  * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node with its
- * libraries, koffi and protobufjs in `/node_modules`, the kernel's modules, `/init`. Built again only when one of these changes.
+ * libraries, what Baton's packages need of others in `/node_modules`, the kernel's modules, `/init`. Built again only when one of these changes.
  */
 export async function ensureBaseImage(kernel: Kernel, log: (line: string) => void): Promise<string> {
   const init = await readFile(new URL("../assets/init.sh", import.meta.url));

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import { STREAM_PAGE_SIZE } from "../stream/format.js";
 import type { PageTarget } from "../stream/page-reader.js";
 import type { ListedBlock } from "../stream/ram-list.js";

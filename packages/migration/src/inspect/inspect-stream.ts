@@ -1,6 +1,6 @@
 import { type FileHandle, open } from "node:fs/promises";
-import { crc32 } from "node:zlib";
 import { BatonError, throwIfAborted } from "@baton/linux";
+import { crc32 } from "@node-rs/crc32";
 import { StreamInput } from "../stream/stream-input.js";
 import { findDescription, TAIL_BYTES } from "./find-description.js";
 import type { InspectedStream } from "./inspected.js";

@@ -1,5 +1,5 @@
-import { crc32 } from "node:zlib";
 import { BatonError } from "@baton/linux";
+import { crc32 } from "@node-rs/crc32";
 import { hexText } from "../hex.js";
 import { CHECKSUM_SECTION, type Checksums, checksums } from "../stream/checksums.js";
 import { STREAM_COMMANDS } from "../stream/command.js";

@@ -1,6 +1,6 @@
-import { crc32 } from "node:zlib";
 import { addressOf, IoVector } from "@baton/linux";
 import { nonZeroRanges } from "@baton/memory";
+import { crc32 } from "@node-rs/crc32";
 import type { MappedPagesMoved } from "../channel/channel.js";
 import { bitmapBytes, STREAM_PAGE_SIZE } from "./format.js";
 import type { BlockCount, MappedBlock } from "./page-block.js";

@@ -1,5 +1,5 @@
-import { crc32 } from "node:zlib";
 import { addressOf, IoVector } from "@baton/linux";
+import { crc32 } from "@node-rs/crc32";
 import { RAM_FLAG, STREAM_PAGE_SIZE } from "./format.js";
 import type { RamView } from "./ram-view.js";
 

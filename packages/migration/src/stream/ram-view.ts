@@ -1,6 +1,6 @@
-import { crc32 } from "node:zlib";
 import { memset, view } from "@baton/linux";
 import { dataRanges } from "@baton/memory";
+import { crc32 } from "@node-rs/crc32";
 import { STREAM_PAGE_SIZE } from "./format.js";
 import type { PageBlock } from "./page-block.js";
 

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import { streamError } from "./stream-error.js";
 
 /** Asks for more bytes to be put into a {@link StreamInput}. */

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import { readQemuState } from "../vmstate/index.js";
 import { CHECKSUM_SECTION, type Checksums, checksums } from "./checksums.js";
 import { STREAM_COMMANDS, SWITCHOVER_START } from "./command.js";

@@ -1,4 +1,4 @@
-import { crc32 } from "node:zlib";
+import { crc32 } from "@node-rs/crc32";
 import type { Channel, ChannelOptions } from "../channel/channel.js";
 import { ByteWriter, isNeeded, type VmstateDescriptor } from "../vmstate/index.js";
 import { CHECKSUM_SECTION, type Checksums, checksums } from "./checksums.js";
