@@ -77,6 +77,11 @@ export class DescriptorChannel implements Channel {
     }
   }
 
+  /** Waits until its thread runs, so that what is moved then need not. */
+  async started(options: ChannelOptions = {}): Promise<void> {
+    await this.#run({ op: "start" }, options);
+  }
+
   /** Waits until the connection stands. */
   async connected(options: ChannelOptions = {}): Promise<void> {
     await this.#run({ op: "connect" }, options);

@@ -1,7 +1,6 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { BatonError, type Fd, shutdown, socketpair } from "@baton/linux";
 import { formatMigrationAddress, type MigrationAddress } from "./address.js";
-import type { Channel } from "./channel.js";
 import { DescriptorChannel } from "./descriptor-channel.js";
 import { owning } from "./file.js";
 
@@ -19,7 +18,7 @@ function exitOf(child: ChildProcess): Promise<Exit> {
   });
 }
 
-function start(address: ExecAddress, direction: "read" | "write"): Channel {
+function start(address: ExecAddress, direction: "read" | "write"): DescriptorChannel {
   const name = formatMigrationAddress(address);
   const [own, theirs] = socketpair({ name });
   let child: ChildProcess;
@@ -43,7 +42,7 @@ function channelOf(
   child: ChildProcess,
   exit: Promise<Exit>,
   direction: "read" | "write",
-): Channel {
+): DescriptorChannel {
   return new DescriptorChannel(own, name, {
     async end(run) {
       if (direction === "write") shutdown(own, "write");
@@ -65,11 +64,11 @@ function channelOf(
 }
 
 /** Runs a shell's command with the stream as its standard input. `end` throws `CHANNEL_COMMAND` where it fails. */
-export function writeExecChannel(address: ExecAddress): Channel {
+export function writeExecChannel(address: ExecAddress): DescriptorChannel {
   return start(address, "write");
 }
 
 /** Runs a shell's command and reads the stream from its standard output. */
-export function readExecChannel(address: ExecAddress): Channel {
+export function readExecChannel(address: ExecAddress): DescriptorChannel {
   return start(address, "read");
 }

@@ -1,6 +1,5 @@
 import { BatonError, Fd, fstat, lseek, S_IFMT, S_IFREG, S_IFSOCK } from "@baton/linux";
 import { formatMigrationAddress, type MigrationAddress } from "./address.js";
-import type { Channel } from "./channel.js";
 import { DescriptorChannel } from "./descriptor-channel.js";
 import { owning } from "./file.js";
 import { socketEnds } from "./socket-channel.js";
@@ -12,7 +11,7 @@ import { socketEnds } from "./socket-channel.js";
 export function fdChannel(
   address: MigrationAddress & { kind: "fd" },
   find: (name: string) => number | undefined = () => undefined,
-): Channel {
+): DescriptorChannel {
   const name = formatMigrationAddress(address);
   const raw = /^\d+$/.test(address.name) ? Number(address.name) : find(address.name);
   if (raw === undefined || raw > 0x7fffffff) {

@@ -16,7 +16,7 @@ import {
 } from "@baton/linux";
 import type { MigrationAddress } from "./address.js";
 import { formatMigrationAddress } from "./address.js";
-import type { Channel, ChannelOptions } from "./channel.js";
+import type { ChannelOptions } from "./channel.js";
 import { DescriptorChannel } from "./descriptor-channel.js";
 
 const PRIVATE = 0o600;
@@ -31,7 +31,7 @@ function openFailed(address: string, cause: unknown): BatonError {
 /**
  * Opens a file to read a stream from. Throws `CHANNEL_OPEN`.
  */
-export function readFileChannel(address: MigrationAddress & { kind: "file" }): Channel {
+export function readFileChannel(address: MigrationAddress & { kind: "file" }): DescriptorChannel {
   const name = formatMigrationAddress(address);
   try {
     const fd = open(address.path, O_RDONLY | O_NONBLOCK);
@@ -46,7 +46,7 @@ export function readFileChannel(address: MigrationAddress & { kind: "file" }): C
  * end, when it is durable: until then, and after a failure, what had the name keeps it. With one, and where the
  * name is no regular file's, the stream is written in place; a file that was made for it is removed after a failure. Throws `CHANNEL_OPEN`.
  */
-export function writeFileChannel(address: MigrationAddress & { kind: "file" }): Channel {
+export function writeFileChannel(address: MigrationAddress & { kind: "file" }): DescriptorChannel {
   const name = formatMigrationAddress(address);
   try {
     const now = lstatSync(address.path, { throwIfNoEntry: false });
@@ -59,7 +59,7 @@ export function writeFileChannel(address: MigrationAddress & { kind: "file" }): 
   }
 }
 
-function inPlace(path: string, name: string, offset: number, isNew: boolean): Channel {
+function inPlace(path: string, name: string, offset: number, isNew: boolean): DescriptorChannel {
   const fd = open(path, O_WRONLY | O_CREAT | O_NONBLOCK, PRIVATE);
   return owning(fd, () => {
     const channel: DescriptorChannel = new DescriptorChannel(
@@ -79,7 +79,7 @@ function inPlace(path: string, name: string, offset: number, isNew: boolean): Ch
   });
 }
 
-function replacing(path: string, name: string): Channel {
+function replacing(path: string, name: string): DescriptorChannel {
   const partial = `${path}.${process.pid}-${++files}.partial`;
   const fd = open(partial, O_WRONLY | O_CREAT | O_EXCL, PRIVATE);
   try {

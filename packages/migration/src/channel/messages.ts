@@ -4,6 +4,7 @@ import type { ReadPagesJob, WritePagesJob } from "./channel.js";
 
 /** What the main thread asks of a channel's thread. */
 export type ChannelRequest =
+  | { readonly op: "start" }
   | { readonly op: "connect" }
   | { readonly op: "accept" }
   | { readonly op: "read"; readonly most: number }

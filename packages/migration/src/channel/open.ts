@@ -1,6 +1,7 @@
 import { throwIfAborted } from "@baton/linux";
 import { formatMigrationAddress, type MigrationAddress, parseMigrationAddress } from "./address.js";
 import type { Channel, ChannelListener, ChannelOptions } from "./channel.js";
+import type { DescriptorChannel } from "./descriptor-channel.js";
 import { readExecChannel, writeExecChannel } from "./exec.js";
 import { fdChannel } from "./fd.js";
 import { readFileChannel, writeFileChannel } from "./file.js";
@@ -26,15 +27,15 @@ export async function openOutgoing(
   throwIfAborted(options.signal);
   switch (address.kind) {
     case "file":
-      return writeFileChannel(address);
+      return started(writeFileChannel(address), options);
     case "unix":
       return connectUnix(address, options);
     case "tcp":
       return connectTcp(address, options);
     case "fd":
-      return fdChannel(address, options.findFd);
+      return started(fdChannel(address, options.findFd), options);
     case "exec":
-      return writeExecChannel(address);
+      return started(writeExecChannel(address), options);
     default:
       throw address satisfies never;
   }
@@ -79,16 +80,26 @@ export async function openIncoming(
   }
 }
 
-function single(address: string, channel: Channel): ChannelListener {
+async function started(channel: DescriptorChannel, options: ChannelOptions): Promise<Channel> {
+  try {
+    await channel.started(options);
+    return channel;
+  } catch (error) {
+    await channel.close();
+    throw error;
+  }
+}
+
+function single(address: string, channel: DescriptorChannel): ChannelListener {
   let given = false;
   const close = async () => {
     if (!given) await channel.close();
   };
   return {
     address,
-    async accept() {
+    accept(options = {}) {
       given = true;
-      return channel;
+      return started(channel, options);
     },
     close,
     [Symbol.asyncDispose]: close,

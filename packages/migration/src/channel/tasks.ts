@@ -13,6 +13,8 @@ const READ_AHEAD = 2 ** 20;
 /** Does what the main thread asks; what it returns is posted, with `transfer` moved. */
 export function performTask(io: DescriptorIo, fd: number, request: ChannelRequest, transfer: ArrayBuffer[]): unknown {
   switch (request.op) {
+    case "start":
+      return undefined;
     case "connect": {
       io.wait(POLLOUT);
       const errno = socketError(fd);
