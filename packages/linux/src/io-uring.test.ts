@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from "node:fs";
 import { afterEach, describe, expect, it } from "@jest/globals";
 import { absence } from "../../../test/absence.js";
 import { runChild } from "../test/child.js";
@@ -67,6 +68,22 @@ describe(`io_uring${absent}`, () => {
     const written = Buffer.alloc(4);
     expect(pread(file, written, 100)).toBe(4);
     expect([written.toString(), ring.underWay]).toEqual(["abcd", 0]);
+  });
+
+  permitted("has threads of the kernel carry out what it was told to", () => {
+    const workers = () =>
+      readdirSync("/proc/self/task").filter((id) =>
+        readFileSync(`/proc/self/task/${id}/comm`, "utf8").startsWith("iou-wrk"),
+      ).length;
+    using file = memfdCreate("disk");
+    const { iov } = pieces(Buffer.from("data"));
+    for (const async of [false, true]) {
+      const before = workers();
+      using ring = IoUring.open({ entries: 1, async });
+      ring.writev(file.raw, iov, 1, 0, 0, 7);
+      expect(results(ring)).toEqual({ 7: 4 });
+      expect(workers() - before).toBe(async ? 1 : 0);
+    }
   });
 
   permitted("writes far beyond 4 GiB", () => {

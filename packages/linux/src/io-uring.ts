@@ -17,6 +17,7 @@ import {
   IORING_SETUP_SUBMIT_ALL,
   IORING_SETUP_TASKRUN_FLAG,
   IORING_SQ_TASKRUN,
+  IOSQE_ASYNC,
   io_uring_cqe,
   io_uring_params,
   io_uring_sqe,
@@ -36,6 +37,11 @@ import { anInt } from "./validate.js";
 export interface IoUringOptions {
   /** The most requests under way: 1 to 4096, made a power of two. 256 unless given. */
   readonly entries?: number;
+  /**
+   * Has threads of the kernel carry out all of a request, even what need not wait, as copying from and to the page
+   * cache: for large ones, beside which the calling thread has work of its own. IOSQE_ASYNC.
+   */
+  readonly async?: boolean;
 }
 
 /** Where parts of the rings stand, in words of 32 bits. */
@@ -61,6 +67,8 @@ type Enter = (
 type Register = (number: number, fd: number, operation: number, argument: Int32Array, count: number) => number;
 
 const MAX_ENTRIES = 4096;
+/** An entry's flags are the byte after its opcode. */
+const FLAGS_SHIFT = 8;
 const SQE_WORDS = io_uring_sqe.size / 4;
 const CQE_WORDS = io_uring_cqe.size / 4;
 const FEATURES = IORING_FEAT_SINGLE_MMAP | IORING_FEAT_NODROP | IORING_FEAT_SUBMIT_STABLE;
@@ -89,6 +97,8 @@ export class IoUring {
   readonly #places: Places;
   readonly #mappings: readonly { readonly hva: bigint; readonly length: number }[];
   readonly #enter: Enter;
+  /** Of each entry, beside its opcode. */
+  readonly #flags: number;
   /** Both rings with their completions; empty once it is closed. */
   #rings: Int32Array;
   #submissions: Int32Array;
@@ -97,12 +107,13 @@ export class IoUring {
   #prepared = 0;
   #underWay = 0;
 
-  private constructor(fd: Fd, params: DataView, mappings: { hva: bigint; length: number }[]) {
+  private constructor(fd: Fd, params: DataView, mappings: { hva: bigint; length: number }[], async: boolean) {
     const [rings, submissions] = mappings.map(({ hva, length }) => new Int32Array(view(hva, length)));
     const word = (field: number) => params.getUint32(field, true) / 4;
     this.fd = fd;
     this.entries = params.getUint32(io_uring_params.sq_entries, true);
     this.#mappings = mappings;
+    this.#flags = async ? IOSQE_ASYNC << FLAGS_SHIFT : 0;
     this.#rings = rings as Int32Array;
     this.#submissions = submissions as Int32Array;
     this.#places = {
@@ -123,7 +134,7 @@ export class IoUring {
    * Makes a ring for the calling thread. Throws `IO_URING_UNAVAILABLE` with the reason: `ENOSYS`, `EPERM`, or a kernel
    * before 5.5. io_uring_setup(2).
    */
-  static open({ entries = 256 }: IoUringOptions = {}): IoUring {
+  static open({ entries = 256, async = false }: IoUringOptions = {}): IoUring {
     anInt(entries, "entries", 1, MAX_ENTRIES);
     const bytes = new Uint8Array(io_uring_params.size);
     const params = new DataView(bytes.buffer);
@@ -141,7 +152,7 @@ export class IoUring {
       ];
       mappings.push(map(fd, Math.max(...ends), IORING_OFF_SQ_RING));
       mappings.push(map(fd, submissions * io_uring_sqe.size, IORING_OFF_SQES));
-      return new IoUring(fd, params, mappings);
+      return new IoUring(fd, params, mappings, async);
     } catch (error) {
       for (const { hva, length } of mappings) munmap(hva, length);
       fd.close();
@@ -196,8 +207,8 @@ export class IoUring {
   ): void {
     const words = this.#submissions;
     const at = (this.#tail & (this.entries - 1)) * SQE_WORDS;
-    // All else in an entry is 0, and stays so: flags and a priority beside the opcode, what comes after the token.
-    words[at + io_uring_sqe.opcode / 4] = opcode;
+    // All else in an entry is 0, and stays so: a priority beside the opcode, what comes after the token.
+    words[at + io_uring_sqe.opcode / 4] = opcode | this.#flags;
     words[at + io_uring_sqe.fd / 4] = fd;
     words[at + io_uring_sqe.off / 4] = offset;
     words[at + io_uring_sqe.off / 4 + 1] = offset / 0x1_0000_0000;

@@ -47,6 +47,7 @@ export const IORING_FEAT_SUBMIT_STABLE = 4;
 export const IORING_SQ_TASKRUN = 4;
 export const IORING_ENTER_GETEVENTS = 1;
 export const IORING_REGISTER_EVENTFD = 4;
+export const IOSQE_ASYNC = 0x10;
 export const IORING_OP_READV = 1;
 export const IORING_OP_WRITEV = 2;
 export const IORING_OP_FSYNC = 3;
