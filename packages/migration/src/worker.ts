@@ -15,7 +15,7 @@ parentPort?.on("message", ({ id, target, request }: ChannelTask) => {
   let reply: ChannelReply;
   const transfer: ArrayBuffer[] = [];
   try {
-    reply = { id, result: performTask(new DescriptorIo(target, thread), target.fd, request, transfer) };
+    reply = { id, result: performTask(new DescriptorIo(target, thread), request, transfer) };
   } catch (error) {
     reply = error instanceof Cancelled ? { id, cancelled: true } : { id, error: reportError(error) };
   }

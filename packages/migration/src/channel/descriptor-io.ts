@@ -46,6 +46,15 @@ export class DescriptorIo {
     return this.#target.address;
   }
 
+  get fd(): number {
+    return this.#target.fd;
+  }
+
+  /** The present place in the file; none for what has no places. */
+  get position(): number | undefined {
+    return this.#position;
+  }
+
   checkCancelled(): void {
     if (Atomics.load(this.#thread.control, 0) === CANCELLED) throw new Cancelled();
   }

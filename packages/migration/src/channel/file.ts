@@ -50,10 +50,11 @@ export function writeFileChannel(address: MigrationAddress & { kind: "file" }): 
   const name = formatMigrationAddress(address);
   try {
     const now = lstatSync(address.path, { throwIfNoEntry: false });
-    const path = now?.isSymbolicLink() ? realpathSync(address.path) : address.path;
     const regular = now === undefined || now.isFile() || now.isSymbolicLink();
-    if (address.offset === undefined && regular) return replacing(path, name);
-    return inPlace(path, name, address.offset ?? 0, now === undefined);
+    if (address.offset === undefined && regular) {
+      return replacing(now?.isSymbolicLink() ? realpathSync(address.path) : address.path, name);
+    }
+    return inPlace(address.path, name, address.offset ?? 0, now === undefined);
   } catch (error) {
     throw openFailed(name, error);
   }

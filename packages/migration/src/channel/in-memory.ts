@@ -1,4 +1,5 @@
 import { BatonError, throwIfAborted, view } from "@baton/linux";
+import { STREAM_PAGE_SIZE } from "../stream/format.js";
 import { readPageRecords } from "../stream/page-reader.js";
 import { writePageRecords } from "../stream/page-writer.js";
 import { RamTarget } from "../stream/ram-target.js";
@@ -115,11 +116,11 @@ class InMemoryChannel implements Channel {
   }
 
   async writePages(job: WritePagesJob, options: PageOptions = {}): Promise<PagesMoved> {
-    const records = writePageRecords(job, new Float64Array(3));
+    const records = writePageRecords(job, new Float64Array(3), READ_BYTES / STREAM_PAGE_SIZE);
     for (;;) {
       const step = records.next();
       if (step.done) return step.value;
-      for (const { address, length } of step.value.vector.pieces()) {
+      for (const { address, length } of step.value.pieces()) {
         await this.write(new Uint8Array(view(BigInt(address), length)), options);
       }
     }

@@ -7,22 +7,27 @@ import { StreamInput } from "../stream/stream-input.js";
 import type { PagesMoved, PagesRead, ReadPagesJob, WritePagesJob } from "./channel.js";
 import type { DescriptorIo } from "./descriptor-io.js";
 import type { ChannelRequest } from "./messages.js";
+import { WriteBehind } from "./write-behind.js";
 
 const READ_AHEAD = 2 ** 20;
+/** Few enough that the other side of a socket has something to do while the next ones are gathered. */
+const PAGES_AT_ONCE = 64;
+/** Enough to be worth another thread's waking up. */
+const PAGES_BEHIND = 480;
 
 /** Does what the main thread asks; what it returns is posted, with `transfer` moved. */
-export function performTask(io: DescriptorIo, fd: number, request: ChannelRequest, transfer: ArrayBuffer[]): unknown {
+export function performTask(io: DescriptorIo, request: ChannelRequest, transfer: ArrayBuffer[]): unknown {
   switch (request.op) {
     case "start":
       return undefined;
     case "connect": {
       io.wait(POLLOUT);
-      const errno = socketError(fd);
+      const errno = socketError(io.fd);
       if (errno !== 0) throw io.failed("connect", -errno);
       return undefined;
     }
     case "accept":
-      return acceptNext(io, fd);
+      return acceptNext(io);
     case "read": {
       const bytes = new Uint8Array(request.most);
       const read = bytes.subarray(0, io.read(bytes));
@@ -33,7 +38,7 @@ export function performTask(io: DescriptorIo, fd: number, request: ChannelReques
       io.write(request.bytes);
       return undefined;
     case "sync":
-      fsync(fd);
+      fsync(io.fd);
       return undefined;
     case "await-end": {
       const bytes = new Uint8Array(4096);
@@ -53,20 +58,29 @@ export function performTask(io: DescriptorIo, fd: number, request: ChannelReques
   }
 }
 
-function acceptNext(io: DescriptorIo, fd: number): number {
+function acceptNext(io: DescriptorIo): number {
   for (;;) {
     io.wait(POLLIN);
-    const connection = accept(fd, { nonblock: true });
+    const connection = accept(io.fd, { nonblock: true });
     if (connection) return connection.release();
   }
 }
 
 function writePages(io: DescriptorIo, job: WritePagesJob): PagesMoved {
-  const records = writePageRecords(job, io.progress);
-  for (;;) {
-    const step = records.next();
-    if (step.done) return step.value;
-    io.writeVector(step.value.vector);
+  const behind = WriteBehind.open(io);
+  const records = writePageRecords(job, io.progress, behind ? PAGES_BEHIND : PAGES_AT_ONCE);
+  try {
+    for (;;) {
+      const step = records.next();
+      if (step.done) {
+        behind?.finish();
+        return step.value;
+      }
+      if (behind) behind.write(step.value);
+      else io.writeVector(step.value);
+    }
+  } finally {
+    behind?.close();
   }
 }
 

@@ -1,3 +1,4 @@
+import type { IoVector } from "@baton/linux";
 import { nonZeroRanges } from "@baton/memory";
 import type { PagesMoved, WritePagesJob } from "../channel/channel.js";
 import { STREAM_PAGE_SIZE } from "./format.js";
@@ -5,27 +6,26 @@ import { PageBatch } from "./page-batch.js";
 import type { BlockCount } from "./page-block.js";
 import { RamView } from "./ram-view.js";
 
-/** How often somebody may look at what was done, in pages that need no system call. */
-const PAUSE_PAGES = 1024;
-
 /**
- * Makes records of all pages of some blocks, in ascending order. Yields batches whose vector must be written before it
- * goes on. `progress` is three numbers: bytes, pages and zero pages.
+ * Makes records of all pages of some blocks, in ascending order, `pagesAtOnce` with content in a batch. Yields what to
+ * write; before it goes on, what it yielded before that must have been written. `progress` is three numbers: bytes,
+ * pages and zero pages.
  */
 export function* writePageRecords(
   job: WritePagesJob,
   progress: Float64Array,
-): Generator<PageBatch, PagesMoved, undefined> {
-  const batch = new PageBatch(job.streamCrc, job.pageCrc);
+  pagesAtOnce: number,
+): Generator<IoVector, PagesMoved, undefined> {
+  const batch = new PageBatch(pagesAtOnce, job.streamCrc, job.pageCrc);
   const counts: BlockCount[] = [];
   let bytes = 0;
   let pages = 0;
   let zeroPages = 0;
-  function* flush(): Generator<PageBatch, void, undefined> {
+  function* flush(): Generator<IoVector, void, undefined> {
     batch.seal();
     bytes += batch.vector.byteLength;
-    if (batch.vector.count > 0) yield batch;
-    batch.reset();
+    if (batch.vector.count > 0) yield batch.vector;
+    batch.turn();
     progress[0] = bytes;
     progress[1] = pages;
     progress[2] = zeroPages;
@@ -36,14 +36,16 @@ export function* writePageRecords(
     batch.begin(block.id, new RamView(block));
     let at = 0;
     for (const range of ends(nonZeroRanges(block), size)) {
-      for (; at < range.offset; at += STREAM_PAGE_SIZE) {
-        batch.zero(at);
-        zeroPages++;
-        if (batch.full || zeroPages % PAUSE_PAGES === 0) yield* flush();
+      while (at < range.offset) {
+        const from = at;
+        at = batch.zeros(from, range.offset);
+        zeroPages += (at - from) / STREAM_PAGE_SIZE;
+        if (batch.full) yield* flush();
       }
-      for (const end = range.offset + range.length; at < end; at += STREAM_PAGE_SIZE) {
-        batch.page(at);
-        pages++;
+      for (const end = range.offset + range.length; at < end; ) {
+        const from = at;
+        at = batch.pages(from, end);
+        pages += (at - from) / STREAM_PAGE_SIZE;
         if (batch.full) yield* flush();
       }
     }
