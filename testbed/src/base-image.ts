@@ -23,7 +23,7 @@ const OPTIONAL_MODULES = [
 ].flat();
 
 /** Counts up when the way of building changes. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 /** What a package of this repository needs of others, by its folder; and what those need. */
 const DEPENDENCIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
@@ -49,9 +49,20 @@ async function librariesOf(program: string): Promise<string[]> {
   return [...output.matchAll(/(?:=> |^\s*)(\/\S+) \(0x/gm)].map((match) => match[1]!);
 }
 
+/** The native parts of packages. */
+async function nativeParts(directories: Iterable<string>): Promise<string[]> {
+  const found: string[] = [];
+  for (const directory of directories) {
+    for (const entry of await readdir(directory, { withFileTypes: true, recursive: true })) {
+      if (entry.isFile() && entry.name.endsWith(".node")) found.push(join(entry.parentPath, entry.name));
+    }
+  }
+  return found;
+}
+
 /**
- * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node with its
- * libraries, what Baton's packages need of others in `/node_modules`, the kernel's modules, `/init`. Built again only when one of these changes.
+ * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node, what
+ * Baton's packages need of others in `/node_modules`, the libraries of both, the kernel's modules, `/init`. Built again only when one of these changes.
  */
 export async function ensureBaseImage(kernel: Kernel, log: (line: string) => void): Promise<string> {
   const init = await readFile(new URL("../assets/init.sh", import.meta.url));
@@ -77,7 +88,9 @@ export async function ensureBaseImage(kernel: Kernel, log: (line: string) => voi
     await image.file("bin/node", await readFile(node), 0o755);
     await image.symlink("usr/bin/node", "/bin/node");
     await image.symlink("usr/bin/env", "/bin/env");
-    for (const library of await librariesOf(node)) await image.file(library, await readFile(library), 0o755);
+    const programs = [node, ...(await nativeParts(packages.values()))];
+    const libraries = new Set((await Promise.all(programs.map(librariesOf))).flat());
+    for (const library of libraries) await image.file(library, await readFile(library), 0o755);
     for (const [name, directory] of packages) await addTree(image, join("node_modules", name), directory);
     const ordered = await orderModules(kernel.modules, [...DEFAULT_MODULES, ...OPTIONAL_MODULES]);
     for (const module of ordered) await image.file(`modules/${module.name}.ko`, await readFile(module.path));

@@ -9,7 +9,7 @@ import type { TestbedFile } from "./tar.js";
 export const repository: string = join(dirname(fileURLToPath(import.meta.url)), "..", "..");
 
 /** In the base image, so never copied. */
-const ON_BOARD = /^(koffi|@koromix\/.*)$/;
+const ON_BOARD = /^(koffi|@koromix\/.*|@node-rs\/.*)$/;
 /** What a package of this repository needs at run time, besides its `package.json` and what that names as `files`. */
 const BUILT = "dist";
 
