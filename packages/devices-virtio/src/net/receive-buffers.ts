@@ -146,22 +146,22 @@ export class ReceiveBuffers {
     const firstRoom = this.#room(this.#first);
     if (length <= firstRoom) {
       first.writeU16(NUM_BUFFERS, 1);
-      this.#drop(1, firstRoom);
+      this.#dropFirst();
+      this.#advance(firstRoom);
       queue.complete(first, length);
       return 1;
     }
     const count = this.#countFor(length);
     first.writeU16(NUM_BUFFERS, count);
-    let left = length;
     let rooms = 0;
-    const end = this.#first + count;
-    for (let i = this.#first; i < end; i++) {
-      const room = this.#room(i);
-      queue.complete(this.#chain(i), Math.min(left, room));
+    for (let i = 0; i < count; i++) {
+      const chain = this.#chain(this.#first);
+      const room = this.#room(this.#first);
+      this.#dropFirst();
+      queue.complete(chain, Math.min(length - rooms, room));
       rooms += room;
-      left -= room;
     }
-    this.#drop(count, rooms);
+    this.#advance(rooms);
     return count;
   }
 
@@ -211,8 +211,8 @@ export class ReceiveBuffers {
     return this.#rooms[number & MASK] as number;
   }
 
-  #drop(count: number, rooms: number): void {
-    for (let i = 0; i < count; i++) this.#dropFirst();
+  /** Takes so many bytes off the front of the vector. */
+  #advance(rooms: number): void {
     this.vector.advance(rooms);
     this.#full = false;
   }

@@ -1,5 +1,5 @@
 import type { GuestMemory } from "@baton/memory";
-import { type Chain, type ChainPiece, makeChain } from "./chain.js";
+import { type Chain, type CollectedPieces, makeChain } from "./chain.js";
 import { DESC_BYTES, DESC_F_WRITE } from "./descriptor.js";
 import { QueueError, type QueueFault } from "./errors.js";
 import { RamMap } from "./ram-map.js";
@@ -9,17 +9,17 @@ const MAX_BYTES = 2 ** 32;
 /** Addresses from here on have no RAM, and are not exact as numbers. */
 const HIGH_LIMIT = 2 ** 20;
 
-/** For chains without pieces of a kind: never written to. */
-const NONE: ChainPiece[] = [];
+/** For a chain of which nothing is known yet: never written to. */
+const NONE: number[] = [];
 
 /** Collects the descriptors of a chain and checks each: order, length, and that it is RAM. Throws {@link QueueError}. */
-export class ChainBuilder {
+export class ChainBuilder implements CollectedPieces {
   readonly ram: RamMap;
   readonly #queue: number;
-  #readable = NONE;
-  #writable = NONE;
-  #readableLength = 0;
-  #writableLength = 0;
+  pieces = NONE;
+  firstWritable = 0;
+  readableLength = 0;
+  writableLength = 0;
 
   /** `queue` is its number, for errors. */
   constructor(memory: GuestMemory, queue: number) {
@@ -29,10 +29,10 @@ export class ChainBuilder {
 
   /** Forgets what was collected. */
   begin(): void {
-    this.#readable = NONE;
-    this.#writable = NONE;
-    this.#readableLength = 0;
-    this.#writableLength = 0;
+    this.pieces = NONE;
+    this.firstWritable = 0;
+    this.readableLength = 0;
+    this.writableLength = 0;
   }
 
   /** Takes a buffer; the address in two halves, `index` the descriptor for errors. */
@@ -42,20 +42,18 @@ export class ChainBuilder {
     if (high >= HIGH_LIMIT || !this.ram.has(gpa, length)) {
       this.#fail("address", index, `descriptor ${index}: ${length} bytes at 0x${gpa.toString(16)} are not RAM`);
     }
-    if ((flags & DESC_F_WRITE) !== 0) {
-      // A literal has the room for what it holds; a first push makes room for 17.
-      if (this.#writable === NONE) this.#writable = [{ gpa, length }];
-      else this.#writable.push({ gpa, length });
-      this.#writableLength += length;
-    } else {
-      if (this.#writableLength > 0) {
+    // A literal has the room for what it holds; a first push makes room for 17.
+    if (this.pieces === NONE) this.pieces = [gpa, length];
+    else this.pieces.push(gpa, length);
+    if ((flags & DESC_F_WRITE) !== 0) this.writableLength += length;
+    else {
+      if (this.writableLength > 0) {
         this.#fail("order", index, `descriptor ${index} is readable and follows one that is writable`);
       }
-      if (this.#readable === NONE) this.#readable = [{ gpa, length }];
-      else this.#readable.push({ gpa, length });
-      this.#readableLength += length;
+      this.firstWritable = this.pieces.length;
+      this.readableLength += length;
     }
-    if (this.#readableLength + this.#writableLength > MAX_BYTES) {
+    if (this.readableLength + this.writableLength > MAX_BYTES) {
       this.#fail("total-length", index, `the chain that ends with descriptor ${index} has more than 2^32 bytes`);
     }
   }
@@ -72,15 +70,7 @@ export class ChainBuilder {
 
   /** The chain of what was collected. */
   finish(owner: object, id: number, position: number, descriptors: number): Chain {
-    return makeChain(this.ram, owner, {
-      id,
-      position,
-      descriptors,
-      readable: this.#readable,
-      writable: this.#writable,
-      readableLength: this.#readableLength,
-      writableLength: this.#writableLength,
-    });
+    return makeChain(this.ram, owner, id, position, descriptors, this);
   }
 
   #fail(reason: QueueFault, index: number, message: string): never {

@@ -11,20 +11,13 @@ describe("Chain", () => {
   beforeEach(() => {
     block = RamBlock.create({ id: "ram", size: 0x8000n });
     memory = GuestMemory.layout([block]);
-    const readable = [
-      { gpa: 0x1000, length: 3 },
-      { gpa: 0x1003, length: 2 },
-      { gpa: 0x3000, length: 5 },
-    ];
-    const writable = [
-      { gpa: 0x4ffe, length: 4 },
-      { gpa: 0x7000, length: 6 },
-    ];
-    chain = makeChain(
-      new RamMap(memory),
-      {},
-      { id: 1, position: 2, descriptors: 5, readable, writable, readableLength: 10, writableLength: 10 },
-    );
+    const collected = {
+      pieces: [0x1000, 3, 0x1003, 2, 0x3000, 5, 0x4ffe, 4, 0x7000, 6],
+      firstWritable: 6,
+      readableLength: 10,
+      writableLength: 10,
+    };
+    chain = makeChain(new RamMap(memory), {}, 1, 2, 5, collected);
     memory.write(0x1000, Uint8Array.of(1, 2, 3, 4, 5));
     memory.write(0x3000, Uint8Array.of(6, 7, 8, 9, 10));
     block.dirty.reader("all").take();
@@ -41,6 +34,22 @@ describe("Chain", () => {
     reader.close();
     return pages;
   };
+
+  it("tells its pieces, and is plain data when saved", () => {
+    const readable = [
+      { gpa: 0x1000, length: 3 },
+      { gpa: 0x1003, length: 2 },
+      { gpa: 0x3000, length: 5 },
+    ];
+    const writable = [
+      { gpa: 0x4ffe, length: 4 },
+      { gpa: 0x7000, length: 6 },
+    ];
+    expect([chain.readable, chain.writable]).toEqual([readable, writable]);
+    const plain = (pieces: typeof readable) => pieces.map(({ gpa, length }) => ({ gpa: BigInt(gpa), length }));
+    const saved = { id: 1, position: 2, descriptors: 5, readable: plain(readable), writable: plain(writable) };
+    expect(chain.save()).toEqual(saved);
+  });
 
   it("2.7.4: reads over all pieces, whatever their cut", () => {
     const bytes = new Uint8Array(20);

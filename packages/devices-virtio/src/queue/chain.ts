@@ -34,12 +34,25 @@ export interface ChainParts {
   readonly writableLength: number;
 }
 
-let make: (ram: RamMap, owner: object, parts: ChainParts) => Chain;
-
-/** Makes a chain of parts that have been checked: queues do. */
-export function makeChain(ram: RamMap, owner: object, parts: ChainParts): Chain {
-  return make(ram, owner, parts);
+/** What a queue has collected of a chain, without an object for each piece: addresses and lengths by turns. */
+export interface CollectedPieces {
+  readonly pieces: readonly number[];
+  /** Where those begin that the device may write. */
+  readonly firstWritable: number;
+  /** Bytes. */
+  readonly readableLength: number;
+  /** Bytes. */
+  readonly writableLength: number;
 }
+
+let makeChain: (
+  ram: RamMap,
+  owner: object,
+  id: number,
+  position: number,
+  descriptors: number,
+  collected: CollectedPieces,
+) => Chain;
 
 /**
  * A buffer that the driver made available (virtio 1.2, 2.7.13 and 2.8.21), checked when it was popped: all of it is RAM.
@@ -50,35 +63,51 @@ export class Chain implements ChainParts {
   readonly id: number;
   readonly position: number;
   readonly descriptors: number;
-  readonly readable: readonly ChainPiece[];
-  readonly writable: readonly ChainPiece[];
   readonly readableLength: number;
   readonly writableLength: number;
   /** What stands for the queue between two resets: a chain of an earlier time is not pushed any more. */
   readonly owner: object;
   readonly #ram: RamMap;
+  readonly #pieces: readonly number[];
+  readonly #firstWritable: number;
   #exposed = false;
 
   static {
-    make = (ram, owner, parts) => new Chain(ram, owner, parts);
+    makeChain = (ram, owner, id, position, descriptors, collected) =>
+      new Chain(ram, owner, id, position, descriptors, collected);
   }
 
-  private constructor(ram: RamMap, owner: object, parts: ChainParts) {
+  private constructor(
+    ram: RamMap,
+    owner: object,
+    id: number,
+    position: number,
+    descriptors: number,
+    collected: CollectedPieces,
+  ) {
     this.#ram = ram;
     this.owner = owner;
-    this.id = parts.id;
-    this.position = parts.position;
-    this.descriptors = parts.descriptors;
-    this.readable = parts.readable;
-    this.writable = parts.writable;
-    this.readableLength = parts.readableLength;
-    this.writableLength = parts.writableLength;
+    this.id = id;
+    this.position = position;
+    this.descriptors = descriptors;
+    this.readableLength = collected.readableLength;
+    this.writableLength = collected.writableLength;
+    this.#pieces = collected.pieces;
+    this.#firstWritable = collected.firstWritable;
+  }
+
+  get readable(): readonly ChainPiece[] {
+    return piecesOf(this.#pieces, 0, this.#firstWritable);
+  }
+
+  get writable(): readonly ChainPiece[] {
+    return piecesOf(this.#pieces, this.#firstWritable, this.#pieces.length);
   }
 
   /** Copies readable bytes from `offset` on into `target`, as many as there are; returns how many. */
   read(target: Uint8Array, offset = 0): number {
     const length = Math.max(0, Math.min(target.byteLength, this.readableLength - offset));
-    walk(this.readable, offset, length, (gpa, done, step) => {
+    this.#walk(READABLE, offset, length, (gpa, done, step) => {
       this.#ram.memory.read(gpa, target.subarray(done, done + step));
     });
     return length;
@@ -86,8 +115,10 @@ export class Chain implements ChainParts {
 
   /** A 32-bit field of the readable part, little-endian. Throws `INVALID_ARGUMENT` where there are no four bytes. */
   readU32(offset: number): number {
-    const first = this.readable[0];
-    if (first !== undefined && offset >= 0 && offset + 4 <= first.length) return this.#ram.readU32(first.gpa + offset);
+    const pieces = this.#pieces;
+    if (this.#firstWritable > 0 && offset >= 0 && offset + 4 <= (pieces[1] as number)) {
+      return this.#ram.readU32((pieces[0] as number) + offset);
+    }
     const field = new Uint32Array(1);
     if (this.read(new Uint8Array(field.buffer), offset) < 4) throw invalidRange(offset, 4);
     return field[0] as number;
@@ -98,19 +129,22 @@ export class Chain implements ChainParts {
    * where there are no two bytes.
    */
   writeU16(offset: number, value: number): void {
-    const first = this.writable[0];
-    if (first !== undefined && offset >= 0 && offset + 2 <= first.length) {
+    const pieces = this.#pieces;
+    const first = this.#firstWritable;
+    if (first < pieces.length && offset >= 0 && offset + 2 <= (pieces[first + 1] as number)) {
       this.#exposed = true;
-      this.#ram.writeU16(first.gpa + offset, value);
+      this.#ram.writeU16((pieces[first] as number) + offset, value);
     } else if (this.write(Uint8Array.of(value, value >>> 8), offset) < 2) throw invalidRange(offset, 2);
   }
 
   /** Writes one byte of the writable part, and marks it dirty. Throws `INVALID_ARGUMENT` where there is none. */
   writeU8(offset: number, value: number): void {
+    const pieces = this.#pieces;
     let at = offset;
-    for (const { gpa, length } of this.writable) {
+    for (let i = this.#firstWritable; i < pieces.length; i += 2) {
+      const length = pieces[i + 1] as number;
       if (at >= 0 && at < length) {
-        this.#ram.memory.writeU8(gpa + at, value);
+        this.#ram.memory.writeU8((pieces[i] as number) + at, value);
         return;
       }
       at -= length;
@@ -121,7 +155,7 @@ export class Chain implements ChainParts {
   /** Copies bytes into the writable part from `offset` on, as many as fit, and marks them dirty; returns how many. */
   write(bytes: Uint8Array, offset = 0): number {
     const length = Math.max(0, Math.min(bytes.byteLength, this.writableLength - offset));
-    walk(this.writable, offset, length, (gpa, done, step) => {
+    this.#walk(WRITABLE, offset, length, (gpa, done, step) => {
       this.#ram.memory.write(gpa, bytes.subarray(done, done + step));
     });
     return length;
@@ -129,24 +163,24 @@ export class Chain implements ChainParts {
 
   /** Views of readable bytes, without a copy; all of them unless a range is given. */
   readableSlices(offset = 0, length = this.readableLength - offset): Uint8Array[] {
-    return this.#slices(this.readable, offset, length);
+    return this.#slices(READABLE, offset, length);
   }
 
   /** Views of writable bytes, without a copy. {@link Chain.complete} or {@link Chain.markWritten} marks them. */
   writableSlices(offset = 0, length = this.writableLength - offset): Uint8Array[] {
     this.#exposed = true;
-    return this.#slices(this.writable, offset, length);
+    return this.#slices(WRITABLE, offset, length);
   }
 
   /** Readable bytes by address, for writev; all of them unless a range is given. One call takes IOV_MAX pieces. */
   readablePieces(offset = 0, length = this.readableLength - offset): MemoryPiece[] {
-    return this.#pieces(this.readable, offset, length);
+    return this.#addresses(READABLE, offset, length);
   }
 
   /** Writable bytes by address, for readv. {@link Chain.complete} or {@link Chain.markWritten} marks them. */
   writablePieces(offset = 0, length = this.writableLength - offset): MemoryPiece[] {
     this.#exposed = true;
-    return this.#pieces(this.writable, offset, length);
+    return this.#addresses(WRITABLE, offset, length);
   }
 
   /**
@@ -154,7 +188,7 @@ export class Chain implements ChainParts {
    * room there; all of those asked for, but for a chain of more pieces than `target` takes.
    */
   gatherReadable(target: IoVector, offset = 0, length = this.readableLength - offset): number {
-    return gather(this.#ram, this.readable, target, offset, length);
+    return this.#gather(READABLE, target, offset, length);
   }
 
   /**
@@ -163,7 +197,7 @@ export class Chain implements ChainParts {
    */
   gatherWritable(target: IoVector, offset = 0, length = this.writableLength - offset): number {
     this.#exposed = true;
-    return gather(this.#ram, this.writable, target, offset, length);
+    return this.#gather(WRITABLE, target, offset, length);
   }
 
   /**
@@ -173,10 +207,11 @@ export class Chain implements ChainParts {
   complete(written: number): void {
     if (!this.#exposed) return;
     this.#exposed = false;
+    const pieces = this.#pieces;
     let left = written;
-    for (const { gpa, length } of this.writable) {
-      if (left <= 0) return;
-      this.#ram.mark(gpa, Math.min(left, length));
+    for (let i = this.#firstWritable; i < pieces.length && left > 0; i += 2) {
+      const length = pieces[i + 1] as number;
+      this.#ram.mark(pieces[i] as number, Math.min(left, length));
       left -= length;
     }
     if (left > 0) throw invalidRange(0, written);
@@ -184,7 +219,7 @@ export class Chain implements ChainParts {
 
   /** Marks writable bytes dirty: those written through slices or pieces that the length told to the driver leaves out. */
   markWritten(offset: number, length: number): void {
-    walk(this.writable, offset, length, (gpa, _done, step) => this.#ram.mark(gpa, step));
+    this.#walk(WRITABLE, offset, length, (gpa, _done, step) => this.#ram.mark(gpa, step));
   }
 
   /** The chain as plain data. */
@@ -199,15 +234,15 @@ export class Chain implements ChainParts {
     };
   }
 
-  #slices(pieces: readonly ChainPiece[], offset: number, length: number): Uint8Array[] {
+  #slices(side: Side, offset: number, length: number): Uint8Array[] {
     const slices: Uint8Array[] = [];
-    walk(pieces, offset, length, (gpa, _done, step) => slices.push(...this.#ram.memory.slices(gpa, step)));
+    this.#walk(side, offset, length, (gpa, _done, step) => slices.push(...this.#ram.memory.slices(gpa, step)));
     return slices;
   }
 
-  #pieces(pieces: readonly ChainPiece[], offset: number, length: number): MemoryPiece[] {
+  #addresses(side: Side, offset: number, length: number): MemoryPiece[] {
     const found: { address: bigint; length: number }[] = [];
-    walk(pieces, offset, length, (gpa, _done, step) => {
+    this.#walk(side, offset, length, (gpa, _done, step) => {
       for (const { address, length } of this.#ram.memory.pieces(gpa, step)) {
         const before = found[found.length - 1];
         if (before !== undefined && before.address + BigInt(before.length) === address) before.length += length;
@@ -216,6 +251,64 @@ export class Chain implements ChainParts {
     });
     return found;
   }
+
+  /** Calls `each` with the parts of pieces that a range of them covers. */
+  #walk(side: Side, offset: number, length: number, each: (gpa: number, done: number, step: number) => void): void {
+    checkRange(offset, length);
+    const pieces = this.#pieces;
+    const end = side === READABLE ? this.#firstWritable : pieces.length;
+    let skip = offset;
+    let done = 0;
+    for (let i = side === READABLE ? 0 : this.#firstWritable; i < end && done < length; i += 2) {
+      const bytes = pieces[i + 1] as number;
+      if (skip >= bytes) {
+        skip -= bytes;
+        continue;
+      }
+      const step = Math.min(bytes - skip, length - done);
+      each((pieces[i] as number) + skip, done, step);
+      done += step;
+      skip = 0;
+    }
+    if (done < length) throw invalidRange(offset, length);
+  }
+
+  /** As `#walk`, without a closure. */
+  #gather(side: Side, target: IoVector, offset: number, length: number): number {
+    checkRange(offset, length);
+    const pieces = this.#pieces;
+    const end = side === READABLE ? this.#firstWritable : pieces.length;
+    let skip = offset;
+    let done = 0;
+    for (let i = side === READABLE ? 0 : this.#firstWritable; i < end && done < length; i += 2) {
+      const bytes = pieces[i + 1] as number;
+      if (skip >= bytes) {
+        skip -= bytes;
+        continue;
+      }
+      const step = Math.min(bytes - skip, length - done);
+      const taken = this.#ram.gather(target, (pieces[i] as number) + skip, step);
+      done += taken;
+      if (taken < step) return done;
+      skip = 0;
+    }
+    if (done < length) throw invalidRange(offset, length);
+    return done;
+  }
+}
+
+/** Makes a chain of pieces that have been checked: queues do. */
+export { makeChain };
+
+/** What the device reads, or may write. */
+type Side = typeof READABLE | typeof WRITABLE;
+const READABLE = 0;
+const WRITABLE = 1;
+
+function piecesOf(pieces: readonly number[], from: number, to: number): ChainPiece[] {
+  const found: ChainPiece[] = [];
+  for (let i = from; i < to; i += 2) found.push({ gpa: pieces[i] as number, length: pieces[i + 1] as number });
+  return found;
 }
 
 function invalidRange(offset: number, length: number): BatonError {
@@ -225,49 +318,4 @@ function invalidRange(offset: number, length: number): BatonError {
 function checkRange(offset: number, length: number): void {
   if (Number.isSafeInteger(offset) && Number.isSafeInteger(length) && offset >= 0 && length >= 0) return;
   throw invalidRange(offset, length);
-}
-
-/** Calls `each` with the parts of pieces that a range of them covers. */
-function walk(
-  pieces: readonly ChainPiece[],
-  offset: number,
-  length: number,
-  each: (gpa: number, done: number, step: number) => void,
-): void {
-  checkRange(offset, length);
-  let skip = offset;
-  let done = 0;
-  for (const piece of pieces) {
-    if (done === length) return;
-    if (skip >= piece.length) {
-      skip -= piece.length;
-      continue;
-    }
-    const step = Math.min(piece.length - skip, length - done);
-    each(piece.gpa + skip, done, step);
-    done += step;
-    skip = 0;
-  }
-  if (done < length) throw invalidRange(offset, length);
-}
-
-/** As `walk`, without a closure. */
-function gather(ram: RamMap, pieces: readonly ChainPiece[], target: IoVector, offset: number, length: number): number {
-  checkRange(offset, length);
-  let skip = offset;
-  let done = 0;
-  for (const piece of pieces) {
-    if (done === length) return done;
-    if (skip >= piece.length) {
-      skip -= piece.length;
-      continue;
-    }
-    const step = Math.min(piece.length - skip, length - done);
-    const taken = ram.gather(target, piece.gpa + skip, step);
-    done += taken;
-    if (taken < step) return done;
-    skip = 0;
-  }
-  if (done < length) throw invalidRange(offset, length);
-  return done;
 }
