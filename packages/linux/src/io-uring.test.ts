@@ -178,10 +178,16 @@ describe(`io_uring${absent}`, () => {
       try {
         L.IoUring.open();
       } catch ({ code, errnoName, message }) {
-        console.log(JSON.stringify({ code, errnoName, message }));
+        const ring = L.IoUring.openIfAvailable() ?? "none";
+        console.log(JSON.stringify({ code, errnoName, message, ring }));
       }`);
     expect(stderr).toBe("");
-    const error = { code: "IO_URING_UNAVAILABLE", errnoName: name, message: expect.stringMatching(reason) };
+    const error = {
+      code: "IO_URING_UNAVAILABLE",
+      errnoName: name,
+      message: expect.stringMatching(reason),
+      ring: "none",
+    };
     expect(JSON.parse(stdout)).toEqual(error);
   });
 });

@@ -160,6 +160,16 @@ export class IoUring {
     }
   }
 
+  /** As {@link IoUring.open}; undefined where there is no io_uring for this process. */
+  static openIfAvailable(options: IoUringOptions = {}): IoUring | undefined {
+    try {
+      return IoUring.open(options);
+    } catch (error) {
+      if (BatonError.is(error, "IO_URING_UNAVAILABLE")) return undefined;
+      throw error;
+    }
+  }
+
   /** Requests prepared or submitted, whose results were not taken. */
   get underWay(): number {
     return this.#underWay;

@@ -1,4 +1,4 @@
-import { addressOf, BatonError, EOPNOTSUPP, IoUring, IoVector, RWF_NOWAIT } from "@baton/linux";
+import { addressOf, EOPNOTSUPP, IoUring, IoVector, RWF_NOWAIT } from "@baton/linux";
 
 /** The most frames of a batch. */
 export const BATCH_FRAMES = 16;
@@ -24,13 +24,9 @@ export class FrameRing {
 
   /** For a tap; undefined where the kernel has no io_uring for this process, or not for taps: before Linux 6.4. */
   static open(fd: number): FrameRing | undefined {
-    let ring: FrameRing;
-    try {
-      ring = new FrameRing(IoUring.open({ entries: BATCH_FRAMES }), fd);
-    } catch (error) {
-      if (BatonError.is(error, "IO_URING_UNAVAILABLE")) return undefined;
-      throw error;
-    }
+    const inner = IoUring.openIfAvailable({ entries: BATCH_FRAMES });
+    if (inner === undefined) return undefined;
+    const ring = new FrameRing(inner, fd);
     // A frame without a byte is none; what matters is whether it is refused for that.
     ring.send(1);
     if (ring.results[0] !== -EOPNOTSUPP) return ring;

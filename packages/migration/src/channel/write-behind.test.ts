@@ -3,7 +3,7 @@ import { RamBlock } from "@baton/memory";
 import { afterAll, afterEach, expect, it } from "@jest/globals";
 import { absence } from "../../../../test/absence.js";
 import { openIncoming, openOutgoing, readStream, writeStream } from "../index.js";
-import { DescriptorIo } from "./descriptor-io.js";
+import { Cancelled, DescriptorIo } from "./descriptor-io.js";
 import { CANCELLED } from "./messages.js";
 import { WriteBehind } from "./write-behind.js";
 
@@ -67,7 +67,7 @@ permitted(`begins nothing after a cancel${absent}`, () => {
   using file = memfdCreate("file");
   const behind = WriteBehind.open(ioOf(file.raw, 0)) as WriteBehind;
   control[0] = CANCELLED;
-  expect(() => behind.write(pages(1))).toThrow();
+  expect(() => behind.write(pages(1))).toThrow(Cancelled);
   control[0] = 0;
   behind.close();
   expect(pread(file, Buffer.alloc(1), 0)).toBe(0);

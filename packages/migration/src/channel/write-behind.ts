@@ -1,4 +1,4 @@
-import { addressOf, BatonError, IoUring, type IoVector } from "@baton/linux";
+import { addressOf, IoUring, type IoVector } from "@baton/linux";
 import type { DescriptorIo } from "./descriptor-io.js";
 
 /** Has the kernel write to a file while the calling thread gathers what comes next. */
@@ -16,12 +16,8 @@ export class WriteBehind {
   /** None for what is no file, or where there is no io_uring. */
   static open(io: DescriptorIo): WriteBehind | undefined {
     if (io.position === undefined) return undefined;
-    try {
-      return new WriteBehind(io, IoUring.open({ entries: 1, async: true }));
-    } catch (error) {
-      if (BatonError.is(error, "IO_URING_UNAVAILABLE")) return undefined;
-      throw error;
-    }
+    const ring = IoUring.openIfAvailable({ entries: 1, async: true });
+    return ring && new WriteBehind(io, ring);
   }
 
   /** Starts to write all pieces once those before are written. The vector is empty when that is so. */
