@@ -39,7 +39,7 @@ export { type EmptyNetOptions, emptyNet } from "./net/slot.js";
 export type { NetFilterInfo } from "./net/state.js";
 export type { NetDirectionStatistics, NetStatistics } from "./net/statistics.js";
 export { type NetBackend, type VirtioNetOptions, virtioNet } from "./net/virtio-net.js";
-export type { ChainParts, ChainPiece, ChainState } from "./queue/chain.js";
+export type { ChainPiece, ChainState } from "./queue/chain.js";
 export { Chain } from "./queue/chain.js";
 export { createQueue } from "./queue/create.js";
 // For those who build drivers and tools.

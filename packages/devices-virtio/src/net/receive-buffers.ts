@@ -142,17 +142,8 @@ export class ReceiveBuffers {
    */
   use(length: number): number {
     const queue = this.#queue as VirtQueue;
-    const first = this.#chain(this.#first);
-    const firstRoom = this.#room(this.#first);
-    if (length <= firstRoom) {
-      first.writeU16(NUM_BUFFERS, 1);
-      this.#dropFirst();
-      this.#advance(firstRoom);
-      queue.complete(first, length);
-      return 1;
-    }
     const count = this.#countFor(length);
-    first.writeU16(NUM_BUFFERS, count);
+    this.#chain(this.#first).writeU16(NUM_BUFFERS, count);
     let rooms = 0;
     for (let i = 0; i < count; i++) {
       const chain = this.#chain(this.#first);
@@ -161,7 +152,8 @@ export class ReceiveBuffers {
       queue.complete(chain, Math.min(length - rooms, room));
       rooms += room;
     }
-    this.#advance(rooms);
+    this.vector.advance(rooms);
+    this.#full = false;
     return count;
   }
 
@@ -209,12 +201,6 @@ export class ReceiveBuffers {
 
   #room(number: number): number {
     return this.#rooms[number & MASK] as number;
-  }
-
-  /** Takes so many bytes off the front of the vector. */
-  #advance(rooms: number): void {
-    this.vector.advance(rooms);
-    this.#full = false;
   }
 
   #dropFirst(): void {

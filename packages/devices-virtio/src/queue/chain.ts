@@ -16,24 +16,6 @@ export interface ChainState {
   readonly writable: readonly { readonly gpa: bigint; readonly length: number }[];
 }
 
-/** What a queue found out about a chain. */
-export interface ChainParts {
-  /** What the driver recognises the buffer by: the head descriptor's number if split, the buffer id if packed. */
-  readonly id: number;
-  /** Where the queue found it: the available index if split (16 bits), the place of the first descriptor if packed. */
-  readonly position: number;
-  /** The descriptors of the queue that it takes up; an indirect table is one. */
-  readonly descriptors: number;
-  /** What the device reads, in order. */
-  readonly readable: readonly ChainPiece[];
-  /** What the device may write, in order: it comes after all that is readable (virtio 1.2, 2.7.4.2). */
-  readonly writable: readonly ChainPiece[];
-  /** Bytes. */
-  readonly readableLength: number;
-  /** Bytes. */
-  readonly writableLength: number;
-}
-
 /** What a queue has collected of a chain, without an object for each piece: addresses and lengths by turns. */
 export interface CollectedPieces {
   readonly pieces: readonly number[];
@@ -59,11 +41,16 @@ let makeChain: (
  * How the driver cut it into descriptors means nothing (2.7.4.1), so offsets count over all pieces. It holds guest
  * addresses only and so survives a rebase; the slices and pieces that it gives out do not.
  */
-export class Chain implements ChainParts {
+export class Chain {
+  /** What the driver recognises the buffer by: the head descriptor's number if split, the buffer id if packed. */
   readonly id: number;
+  /** Where the queue found it: the available index if split (16 bits), the place of the first descriptor if packed. */
   readonly position: number;
+  /** The descriptors of the queue that it takes up; an indirect table is one. */
   readonly descriptors: number;
+  /** Bytes. */
   readonly readableLength: number;
+  /** Bytes. */
   readonly writableLength: number;
   /** What stands for the queue between two resets: a chain of an earlier time is not pushed any more. */
   readonly owner: object;
@@ -96,10 +83,12 @@ export class Chain implements ChainParts {
     this.#firstWritable = collected.firstWritable;
   }
 
+  /** What the device reads, in order: a new array each time. */
   get readable(): readonly ChainPiece[] {
     return piecesOf(this.#pieces, 0, this.#firstWritable);
   }
 
+  /** What it may write, in order, after all that is readable (virtio 1.2, 2.7.4.2): a new array each time. */
   get writable(): readonly ChainPiece[] {
     return piecesOf(this.#pieces, this.#firstWritable, this.#pieces.length);
   }

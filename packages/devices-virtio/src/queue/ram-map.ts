@@ -68,8 +68,6 @@ export class RamMap {
 
   /** Adds a range to `target`; how many bytes found room there. Throws as {@link RamMap.mark}. */
   gather(target: IoVector, gpa: number, length: number): number {
-    const { end, toHva } = this.#at(gpa);
-    if (gpa + length <= end) return target.add(gpa + toHva, length) ? length : 0;
     let done = 0;
     while (done < length) {
       const at = gpa + done;
