@@ -25,21 +25,19 @@ const OPTIONAL_MODULES = [
 /** Counts up when the way of building changes. */
 const FORMAT = 2;
 
-/** What a package of this repository needs of others, by its folder; and what those need. */
-const DEPENDENCIES: Readonly<Record<string, Readonly<Record<string, string>>>> = {
-  linux: { koffi: `@koromix/koffi-linux-${process.arch}` },
-  migration: { protobufjs: "long", "@node-rs/crc32": `@node-rs/crc32-linux-${process.arch}-gnu` },
+/** The packages with native parts, by the folder of the package of this repository that needs them. */
+const NATIVE: Readonly<Record<string, readonly [name: string, nativePart: string]>> = {
+  linux: ["koffi", `@koromix/koffi-linux-${process.arch}`],
+  migration: ["@node-rs/crc32", `@node-rs/crc32-linux-${process.arch}-gnu`],
 };
 
-/** The directories of {@link DEPENDENCIES}. Links are resolved: pnpm's are links. */
-function dependencyDirectories(): Map<string, string> {
+/** The directories of {@link NATIVE}. Links are resolved: pnpm's are links. */
+function nativeDirectories(): Map<string, string> {
   const directories = new Map<string, string>();
-  for (const [folder, dependencies] of Object.entries(DEPENDENCIES)) {
-    for (const [name, further] of Object.entries(dependencies)) {
-      const directory = packageDirectory(name, join(repository, "packages", folder, "package.json"));
-      directories.set(name, directory);
-      directories.set(further, packageDirectory(further, join(directory, "package.json")));
-    }
+  for (const [folder, [name, nativePart]] of Object.entries(NATIVE)) {
+    const directory = packageDirectory(name, join(repository, "packages", folder, "package.json"));
+    directories.set(name, directory);
+    directories.set(nativePart, packageDirectory(nativePart, join(directory, "package.json")));
   }
   return directories;
 }
@@ -61,12 +59,13 @@ async function nativeParts(directories: Iterable<string>): Promise<string[]> {
 }
 
 /**
- * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node, what
- * Baton's packages need of others in `/node_modules`, the libraries of both, the kernel's modules, `/init`. Built again only when one of these changes.
+ * Gives the testbed's initial file system, an uncompressed cpio archive: busybox, this machine's node, packages with
+ * native parts in `/node_modules`, the libraries of both, the kernel's modules, `/init`. Built again only when one of
+ * these changes.
  */
 export async function ensureBaseImage(kernel: Kernel, log: (line: string) => void): Promise<string> {
   const init = await readFile(new URL("../assets/init.sh", import.meta.url));
-  const packages = dependencyDirectories();
+  const packages = nativeDirectories();
   const node = process.execPath;
   const inputs = createHash("sha256");
   inputs.update(JSON.stringify([...packages.keys()]));
