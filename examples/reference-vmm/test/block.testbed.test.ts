@@ -34,24 +34,28 @@ poweroff -f
 describe("virtio-blk under Debian's kernel", () => {
   const stops = rounds({ quick: 3, full: 20 });
   const seconds = rounds({ quick: 4, full: 60 });
+  const timeoutMs = 900_000 + stops * 150_000;
   const directory = mkdtempSync(join(tmpdir(), "baton-block-"));
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(async () => {
-    const guest = await ensureLinuxGuest();
-    compileStatic(testbedFile("iomix.c"), join(directory, "iomix"));
-    const image = join(directory, "root.img");
-    makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
-    result = await runInTestbed({
-      files: [...linuxFiles(guest, "block.mjs"), { path: "root.img", from: image }],
-      command: "node block.mjs",
-      env: { STOPS: String(stops), SECONDS: String(seconds) },
-      artefacts: ["root.img"],
-      timeoutMs: 1_500_000,
-      silenceMs: 180_000,
-    });
-    printNotes(result);
-  }, 1_600_000);
+  beforeAll(
+    async () => {
+      const guest = await ensureLinuxGuest();
+      compileStatic(testbedFile("iomix.c"), join(directory, "iomix"));
+      const image = join(directory, "root.img");
+      makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
+      result = await runInTestbed({
+        files: [...linuxFiles(guest, "block.mjs"), { path: "root.img", from: image }],
+        command: "node block.mjs",
+        env: { STOPS: String(stops), SECONDS: String(seconds) },
+        artefacts: ["root.img"],
+        timeoutMs,
+        silenceMs: 180_000,
+      });
+      printNotes(result);
+    },
+    2 * timeoutMs + 100_000,
+  );
 
   expectTap(
     [`a root file system survives ${stops} hard stops`, "mixed load with verification on every kind of ring"],

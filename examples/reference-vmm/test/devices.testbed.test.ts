@@ -9,22 +9,27 @@ import { expectTap, linuxFiles, printNotes, testbedFile } from "./support/testbe
 
 describe("Linux with its own drivers", () => {
   const directory = mkdtempSync(join(tmpdir(), "baton-devices-"));
+  const megabytes = rounds({ quick: 8, full: 100 });
+  const timeoutMs = 800_000 + megabytes * 20_000;
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(async () => {
-    const vsock = join(directory, "vsock");
-    compileStatic(testbedFile("vsock.c"), vsock);
-    const script = readFileSync(testbedFile("devices.sh"));
-    const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
-    result = await runInTestbed({
-      files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
-      command: "node devices.mjs",
-      env: { MEGABYTES: String(rounds({ quick: 8, full: 100 })) },
-      timeoutMs: 900_000,
-      silenceMs: 160_000,
-    });
-    printNotes(result);
-  }, 1_900_000);
+  beforeAll(
+    async () => {
+      const vsock = join(directory, "vsock");
+      compileStatic(testbedFile("vsock.c"), vsock);
+      const script = readFileSync(testbedFile("devices.sh"));
+      const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
+      result = await runInTestbed({
+        files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
+        command: "node devices.mjs",
+        env: { MEGABYTES: String(megabytes) },
+        timeoutMs,
+        silenceMs: 160_000,
+      });
+      printNotes(result);
+    },
+    2 * timeoutMs + 100_000,
+  );
 
   expectTap(
     [

@@ -25,7 +25,7 @@ await test(`a root file system survives ${STOPS} hard stops`, async () => {
     try {
       await guest.vm.start();
       const last = () => Number([...guest.output.matchAll(/SYNCED (\d+)/g)].at(-1)?.[1] ?? 0);
-      await guest.until(() => last() >= 2 + stop, "a few rounds of writes", 120_000);
+      await guest.until(() => last() >= 2 + stop, "a few rounds of writes", 120_000 + stop * 10_000);
       assert.match(guest.output, /ROOT .* rw/);
       if (stop > 0) assert.match(guest.output, /IOMIX OK \/data\/flood/);
       assert.doesNotMatch(guest.output, /BAD|EXT4-fs error/);
@@ -52,7 +52,7 @@ await test("mixed load with verification on every kind of ring", async () => {
   }).create();
   try {
     await guest.vm.start();
-    const outcome = await guest.vm.wait({ signal: AbortSignal.timeout(400_000) });
+    const outcome = await guest.vm.wait({ signal: AbortSignal.timeout(400_000 + SECONDS * 10_000) });
     assert.equal(outcome.reason, "shutdown");
     const results = [...guest.output.matchAll(/IOMIX OK \/dev\/vd(.) operations=(\d+)/g)];
     assert.equal(results.length, kinds.length, guest.output);

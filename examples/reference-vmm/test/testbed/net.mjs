@@ -12,8 +12,10 @@ import { RamBlock } from "@baton/memory";
 import { LinuxVm } from "./linux-vm.mjs";
 import { done, tell, test } from "./tap.mjs";
 
-const megabytes = process.env.MEGABYTES;
-const STEP_MS = 120_000 + 20_000 * Number(megabytes);
+const megabytes = Number(process.env.MEGABYTES);
+/** The guest keeps what it sends and what it gets. */
+const SIZE_MIB = 128 + 2 * megabytes;
+const STEP_MS = 120_000 + 20_000 * megabytes;
 
 // Busybox prefers its own `ip`, which makes no taps.
 const shell = (commands) =>
@@ -29,8 +31,8 @@ class Guest {
       `net.ip=10.0.0.${index + 1} net.peer=10.0.0.${2 - index} net.role=${index} net.mb=${megabytes}`,
     ];
     const card = virtioNet({ id: "net0", backend: { kind: "tap", name: `tap${index}` }, vhost });
-    const block = RamBlock.create({ id: "pc.ram", size: 256n << 20n, backend: { kind: "memfd" } });
-    this.linux = new LinuxVm({ words: words.join(" "), devices: [card], block });
+    const block = RamBlock.create({ id: "pc.ram", size: BigInt(SIZE_MIB) << 20n, backend: { kind: "memfd" } });
+    this.linux = new LinuxVm({ sizeMiB: SIZE_MIB, words: words.join(" "), devices: [card], block });
   }
 
   get #card() {
