@@ -4,6 +4,8 @@ for word in $(cat /proc/cmdline); do
   case $word in
     dev.mb=*) mb=${word#*=} ;;
     dev.role=*) role=${word#*=} ;;
+    dev.balloon=*) balloon=${word#*=} ;;
+    dev.spare=*) spare=${word#*=} ;;
   esac
 done
 sum() { md5sum "$1" | cut -d' ' -f1; }
@@ -24,11 +26,11 @@ memory() { while read -r name kib _; do [ "$name" = "$1:" ] && echo "$kib"; done
 if [ "$role" = first ]; then
   total=$(memory MemTotal)
   echo "MEM $total KiB"
-  until [ "$(memory MemTotal)" -le $((total - 32768)) ]; do sleep 0.1; done
+  until [ "$(memory MemTotal)" -le $((total - balloon * 1024)) ]; do sleep 0.1; done
   echo "MEM $(memory MemTotal) KiB"
   until [ "$(memory MemTotal)" = "$total" ]; do sleep 0.1; done
   # Uses what came back.
-  dd if=/dev/zero of=/tmp/fill bs=1M count=$(($(memory MemFree) / 1024 - 24)) 2>/dev/null
+  dd if=/dev/zero of=/tmp/fill bs=1M count=$(($(memory MemFree) / 1024 - spare)) 2>/dev/null
   echo "FILLED"
 else
   # This one is open when the machine moves.
