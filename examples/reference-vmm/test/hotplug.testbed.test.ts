@@ -12,31 +12,35 @@ const PROGRAMS = ["/usr/sbin/ip", "/usr/bin/socat"];
 
 describe("hot-plug on a Linux guest", () => {
   const times = rounds({ quick: 2, full: 20 });
+  const timeoutMs = 500_000 + times * 50_000;
   const directory = mkdtempSync(join(tmpdir(), "baton-hotplug-"));
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(async () => {
-    const given = join(directory, "given");
-    execFileSync("mkdir", [given]);
-    writeFileSync(join(given, "given"), Buffer.alloc(1 << 20, "what the host has put there\n"));
-    const [disk, root] = [join(directory, "disk.img"), join(directory, "root.img")];
-    execFileSync("/sbin/mkfs.ext4", ["-q", "-F", "-d", given, disk, "16M"], { stdio: "inherit" });
-    execFileSync("/sbin/mkfs.ext4", ["-q", "-F", root, "4M"], { stdio: "inherit" });
-    const guest = await ensureLinuxGuest({ files: { script: readFileSync(testbedFile("hotplug.sh")) } });
-    result = await runInTestbed({
-      files: [
-        ...linuxFiles(guest, "hotplug.mjs", "socat-session.mjs"),
-        ...PROGRAMS.flatMap(programFiles),
-        { path: "disk.img", from: disk },
-        { path: "root.img", from: root },
-      ],
-      command: "load-modules loop && node hotplug.mjs",
-      env: { TIMES: String(times) },
-      timeoutMs: 600_000,
-      silenceMs: 160_000,
-    });
-    printNotes(result);
-  }, 1_300_000);
+  beforeAll(
+    async () => {
+      const given = join(directory, "given");
+      execFileSync("mkdir", [given]);
+      writeFileSync(join(given, "given"), Buffer.alloc(1 << 20, "what the host has put there\n"));
+      const [disk, root] = [join(directory, "disk.img"), join(directory, "root.img")];
+      execFileSync("/sbin/mkfs.ext4", ["-q", "-F", "-d", given, disk, `${12 + 2 * times}M`], { stdio: "inherit" });
+      execFileSync("/sbin/mkfs.ext4", ["-q", "-F", root, "4M"], { stdio: "inherit" });
+      const guest = await ensureLinuxGuest({ files: { script: readFileSync(testbedFile("hotplug.sh")) } });
+      result = await runInTestbed({
+        files: [
+          ...linuxFiles(guest, "hotplug.mjs", "socat-session.mjs"),
+          ...PROGRAMS.flatMap(programFiles),
+          { path: "disk.img", from: disk },
+          { path: "root.img", from: root },
+        ],
+        command: "load-modules loop && node hotplug.mjs",
+        env: { TIMES: String(times) },
+        timeoutMs,
+        silenceMs: 160_000,
+      });
+      printNotes(result);
+    },
+    2 * timeoutMs + 100_000,
+  );
 
   expectTap(
     [
