@@ -30,11 +30,11 @@ const MODULES = "virtio_mmio,virtio_rng,virtio_balloon,vmw_vsock_virtio_transpor
 const sumOf = (bytes) => createHash("md5").update(bytes).digest("hex");
 
 class Guest {
-  constructor(role, megabytes, devices) {
+  constructor(role, devices) {
     this.block = RamBlock.create({ id: `${role}.ram`, size: BigInt(SIZE_MIB * MIB), backend: { kind: "memfd" } });
     const words = [
       `baton.modules=${MODULES} baton.test=script baton.then=wait`,
-      `dev.role=${role} dev.mb=${megabytes} dev.balloon=${BALLOON_MIB} dev.spare=${SPARE_MIB}`,
+      `dev.role=${role} dev.mb=${MEGABYTES} dev.balloon=${BALLOON_MIB} dev.spare=${SPARE_MIB}`,
     ];
     this.linux = new LinuxVm({ sizeMiB: SIZE_MIB, words: words.join(" "), devices, block: this.block });
   }
@@ -127,12 +127,12 @@ function vsock(words, input, output) {
 
 // Numbered words of 4 bytes, so that every place in it tells where it is.
 writeFileSync("/tmp/entropy", Buffer.from(Uint32Array.from({ length: 1 << 20 }, (_, i) => 0xc0de0000 + i).buffer));
-const first = new Guest("first", MEGABYTES, [
+const first = new Guest("first", [
   virtioRng({ id: "rng", path: "/tmp/entropy" }),
   virtioBalloon({ id: "balloon" }),
   virtioVsock({ id: "vsock", guestCid: FIRST_CID, path: PATH }),
 ]);
-const second = new Guest("second", Math.ceil(MEGABYTES / 2), [vhostVsock({ id: "vsock", guestCid: SECOND_CID })]);
+const second = new Guest("second", [vhostVsock({ id: "vsock", guestCid: SECOND_CID })]);
 const data = randomBytes(BYTES);
 let starting;
 const million = randomBytes(1e6);
