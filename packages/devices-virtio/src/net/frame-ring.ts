@@ -1,7 +1,7 @@
 import { addressOf, EOPNOTSUPP, IoUring, IoVector, RWF_NOWAIT } from "@baton/linux";
 
 /** The most frames of a batch. */
-export const BATCH_FRAMES = 16;
+export const BATCH_FRAMES = 32;
 /** Pieces of memory of a frame: more than Linux makes of one (a page each, for 64 KiB). */
 const PIECES = 32;
 

@@ -16,7 +16,7 @@ export function expectedBytes(large: boolean, mtu: number): number {
 }
 
 /** Packets and bytes moved before other devices have their turn. */
-export const PACKET_BUDGET = 64;
+export const PACKET_BUDGET = 256;
 export const BYTE_BUDGET = 1 << 20;
 /** What the driver is shown at once, in packets and bytes: it makes more while the device goes on. */
 export const PUBLISH_PACKETS = 16;
