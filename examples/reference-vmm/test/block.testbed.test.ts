@@ -6,7 +6,7 @@ import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { afterAll, beforeAll, describe, expect, it } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
 import { compileStatic, makeRootImage } from "./support/root-image.js";
-import { expectTap, linuxFiles, printNotes, testbedFile } from "./support/testbed.js";
+import { expectTap, linuxFiles, printNotes, setUpMs, testbedFile } from "./support/testbed.js";
 
 /** The first program on the guest's own root. */
 const INIT = `#!/bin/sh
@@ -38,24 +38,21 @@ describe("virtio-blk under Debian's kernel", () => {
   const directory = mkdtempSync(join(tmpdir(), "baton-block-"));
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(
-    async () => {
-      const guest = await ensureLinuxGuest();
-      compileStatic(testbedFile("iomix.c"), join(directory, "iomix"));
-      const image = join(directory, "root.img");
-      makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
-      result = await runInTestbed({
-        files: [...linuxFiles(guest, "block.mjs"), { path: "root.img", from: image }],
-        command: "node block.mjs",
-        env: { STOPS: String(stops), SECONDS: String(seconds) },
-        artefacts: ["root.img"],
-        timeoutMs,
-        silenceMs: 180_000,
-      });
-      printNotes(result);
-    },
-    2 * timeoutMs + 100_000,
-  );
+  beforeAll(async () => {
+    const guest = await ensureLinuxGuest();
+    compileStatic(testbedFile("iomix.c"), join(directory, "iomix"));
+    const image = join(directory, "root.img");
+    makeRootImage(directory, image, { sizeMiB: 24, init: INIT, files: { "bin/iomix": join(directory, "iomix") } });
+    result = await runInTestbed({
+      files: [...linuxFiles(guest, "block.mjs"), { path: "root.img", from: image }],
+      command: "node block.mjs",
+      env: { STOPS: String(stops), SECONDS: String(seconds) },
+      artefacts: ["root.img"],
+      timeoutMs,
+      silenceMs: 180_000,
+    });
+    printNotes(result);
+  }, setUpMs(timeoutMs));
 
   expectTap(
     [`a root file system survives ${stops} hard stops`, "mixed load with verification on every kind of ring"],

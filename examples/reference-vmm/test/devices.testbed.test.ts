@@ -5,7 +5,7 @@ import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { afterAll, beforeAll, describe } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
 import { compileStatic } from "./support/root-image.js";
-import { expectTap, linuxFiles, printNotes, testbedFile } from "./support/testbed.js";
+import { expectTap, linuxFiles, printNotes, setUpMs, testbedFile } from "./support/testbed.js";
 
 describe("Linux with its own drivers", () => {
   const directory = mkdtempSync(join(tmpdir(), "baton-devices-"));
@@ -13,23 +13,20 @@ describe("Linux with its own drivers", () => {
   const timeoutMs = 800_000 + megabytes * 20_000;
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(
-    async () => {
-      const vsock = join(directory, "vsock");
-      compileStatic(testbedFile("vsock.c"), vsock);
-      const script = readFileSync(testbedFile("devices.sh"));
-      const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
-      result = await runInTestbed({
-        files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
-        command: "node devices.mjs",
-        env: { MEGABYTES: String(megabytes) },
-        timeoutMs,
-        silenceMs: 160_000,
-      });
-      printNotes(result);
-    },
-    2 * timeoutMs + 100_000,
-  );
+  beforeAll(async () => {
+    const vsock = join(directory, "vsock");
+    compileStatic(testbedFile("vsock.c"), vsock);
+    const script = readFileSync(testbedFile("devices.sh"));
+    const guest = await ensureLinuxGuest({ files: { script, "bin/vsock": readFileSync(vsock) } });
+    result = await runInTestbed({
+      files: [...linuxFiles(guest, "devices.mjs"), { path: "vsock", from: vsock }],
+      command: "node devices.mjs",
+      env: { MEGABYTES: String(megabytes) },
+      timeoutMs,
+      silenceMs: 160_000,
+    });
+    printNotes(result);
+  }, setUpMs(timeoutMs));
 
   expectTap(
     [

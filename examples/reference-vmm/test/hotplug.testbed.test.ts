@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { afterAll, beforeAll, describe } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
-import { expectTap, linuxFiles, printNotes, programFiles, testbedFile } from "./support/testbed.js";
+import { expectTap, linuxFiles, printNotes, programFiles, setUpMs, testbedFile } from "./support/testbed.js";
 
 /** Both have libraries that the testbed lacks; busybox has no such programs. */
 const PROGRAMS = ["/usr/sbin/ip", "/usr/bin/socat"];
@@ -16,31 +16,28 @@ describe("hot-plug on a Linux guest", () => {
   const directory = mkdtempSync(join(tmpdir(), "baton-hotplug-"));
   let result: RunResult;
   afterAll(() => rmSync(directory, { recursive: true }));
-  beforeAll(
-    async () => {
-      const given = join(directory, "given");
-      execFileSync("mkdir", [given]);
-      writeFileSync(join(given, "given"), Buffer.alloc(1 << 20, "what the host has put there\n"));
-      const [disk, root] = [join(directory, "disk.img"), join(directory, "root.img")];
-      execFileSync("/sbin/mkfs.ext4", ["-q", "-F", "-d", given, disk, `${12 + 2 * times}M`], { stdio: "inherit" });
-      execFileSync("/sbin/mkfs.ext4", ["-q", "-F", root, "4M"], { stdio: "inherit" });
-      const guest = await ensureLinuxGuest({ files: { script: readFileSync(testbedFile("hotplug.sh")) } });
-      result = await runInTestbed({
-        files: [
-          ...linuxFiles(guest, "hotplug.mjs", "socat-session.mjs"),
-          ...PROGRAMS.flatMap(programFiles),
-          { path: "disk.img", from: disk },
-          { path: "root.img", from: root },
-        ],
-        command: "load-modules loop && node hotplug.mjs",
-        env: { TIMES: String(times) },
-        timeoutMs,
-        silenceMs: 160_000,
-      });
-      printNotes(result);
-    },
-    2 * timeoutMs + 100_000,
-  );
+  beforeAll(async () => {
+    const given = join(directory, "given");
+    execFileSync("mkdir", [given]);
+    writeFileSync(join(given, "given"), Buffer.alloc(1 << 20, "what the host has put there\n"));
+    const [disk, root] = [join(directory, "disk.img"), join(directory, "root.img")];
+    execFileSync("/sbin/mkfs.ext4", ["-q", "-F", "-d", given, disk, `${12 + 2 * times}M`], { stdio: "inherit" });
+    execFileSync("/sbin/mkfs.ext4", ["-q", "-F", root, "4M"], { stdio: "inherit" });
+    const guest = await ensureLinuxGuest({ files: { script: readFileSync(testbedFile("hotplug.sh")) } });
+    result = await runInTestbed({
+      files: [
+        ...linuxFiles(guest, "hotplug.mjs", "socat-session.mjs"),
+        ...PROGRAMS.flatMap(programFiles),
+        { path: "disk.img", from: disk },
+        { path: "root.img", from: root },
+      ],
+      command: "load-modules loop && node hotplug.mjs",
+      env: { TIMES: String(times) },
+      timeoutMs,
+      silenceMs: 160_000,
+    });
+    printNotes(result);
+  }, setUpMs(timeoutMs));
 
   expectTap(
     [

@@ -2,7 +2,7 @@ import { readFileSync } from "node:fs";
 import { ensureLinuxGuest, type RunResult, runInTestbed } from "@baton/testbed";
 import { beforeAll, describe } from "@jest/globals";
 import { rounds } from "../../../test/rounds.js";
-import { expectTap, linuxFiles, printNotes, programFiles } from "./support/testbed.js";
+import { expectTap, linuxFiles, printNotes, programFiles, setUpMs } from "./support/testbed.js";
 
 /** A guest of the pair: its words on the command line say which. */
 const SCRIPT = `#!/bin/sh
@@ -55,20 +55,17 @@ describe("network cards of Linux guests", () => {
   const megabytes = rounds({ quick: 8, full: 100 });
   const timeoutMs = 300_000 + megabytes * 40_000;
   let result: RunResult;
-  beforeAll(
-    async () => {
-      const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
-      result = await runInTestbed({
-        files: [...linuxFiles(guest, "net.mjs"), ...programFiles(IP)],
-        command: "load-modules bridge && node net.mjs",
-        env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
-        timeoutMs,
-        silenceMs: timeoutMs,
-      });
-      printNotes(result);
-    },
-    2 * timeoutMs + 100_000,
-  );
+  beforeAll(async () => {
+    const guest = await ensureLinuxGuest({ files: { script: SCRIPT } });
+    result = await runInTestbed({
+      files: [...linuxFiles(guest, "net.mjs"), ...programFiles(IP)],
+      command: "load-modules bridge && node net.mjs",
+      env: { MEGABYTES: String(megabytes), NETWORK_BRCTL: commands("brctl"), NETWORK_IP: commands("ip") },
+      timeoutMs,
+      silenceMs: timeoutMs,
+    });
+    printNotes(result);
+  }, setUpMs(timeoutMs));
 
   expectTap(
     [

@@ -16,6 +16,9 @@ export function linuxFiles(guest: LinuxGuest, ...scripts: readonly string[]): Te
   ];
 }
 
+/** How long jest waits for a run that may take `timeoutMs`: a testbed that wedges is started a second time. */
+export const setUpMs = (timeoutMs: number): number => 2 * timeoutMs + 100_000;
+
 /** A program of this machine with its libraries. */
 export function programFiles(program: string): TestbedFile[] {
   const libraries = execFileSync("ldd", [program], { encoding: "utf8" });
